@@ -1,0 +1,116 @@
+import { type Clock, SystemClock } from '../clock.ts'
+import { type Config, readConfig, settingsHelp } from '../config.ts'
+import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
+import { HttpServer } from '../http/server.ts'
+import { Log } from '../log.ts'
+import { SystemRandom } from '../random.ts'
+import { Orchestrator } from '../service/orchestrator.ts'
+import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
+import type { Store, StoreEvents } from '../store/store.ts'
+
+const MAX_POOLS = 100_000
+/** Below this a server that cannot reserve memory gives up. */
+const FEWEST_TOTAL_KEYS = 65_536
+
+export const SERVE_HELP = `Usage: token-orchestrator serve [options]
+
+Starts the server. Each option is an environment variable too: --key-lifetime is
+TOKEN_ORCHESTRATOR_KEY_LIFETIME.
+
+${settingsHelp()}
+  --help${' '.repeat(16)}  show this text
+`
+
+/** Runs a server until a signal ends it. @returns the exit code. */
+export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const config = readConfig(args, env)
+  if (config === null) {
+    process.stdout.write(SERVE_HELP)
+    return 0
+  }
+  const log = new Log(config.logLevel, (line) => process.stdout.write(line))
+  const stopped = signalled()
+  const clock = new SystemClock()
+  const orchestrator = await Orchestrator.start(
+    clock,
+    (events) => openStore(config, clock, events, log),
+    defaultPolicy(config),
+  )
+  const server = await HttpServer.create(orchestrator, log)
+  let port
+  try {
+    port = await server.listen(config.host, config.port)
+  } catch (error) {
+    process.stderr.write(`token-orchestrator: ${whyNotListening(error, config)}\n`)
+    return 1
+  }
+  welcome(config, port, log)
+
+  const signal = await stopped
+  log.info('draining', { signal })
+  orchestrator.drain()
+  await server.close()
+  await orchestrator.close()
+  log.info('stopped')
+  return 0
+}
+
+/** The store that the settings ask for. Where memory is short it holds fewer keys, and says so. */
+function openStore(config: Config, clock: Clock, events: StoreEvents, log: Log): Store {
+  for (let maxTotalKeys = config.maxTotalKeys; ; maxTotalKeys = Math.floor(maxTotalKeys / 2)) {
+    try {
+      const limits = { maxTotalKeys, maxPools: MAX_POOLS }
+      const store = new EmbeddedStore(limits, clock, new SystemRandom(), events)
+      if (maxTotalKeys < config.maxTotalKeys) {
+        const asked = config.maxTotalKeys
+        log.warn('the system does not grant room for --max-total-keys', { asked, maxTotalKeys })
+      }
+      return store
+    } catch (error) {
+      if (!(error instanceof RangeError) || maxTotalKeys < FEWEST_TOTAL_KEYS) throw error
+    }
+  }
+}
+
+function defaultPolicy({ keyLifetimeMs, leaseTtlMs, maxKeys }: Config): Policy {
+  const maxLeaseTtlMs = Math.max(leaseTtlMs, DEFAULT_POLICY.maxLeaseTtlMs)
+  return { ...DEFAULT_POLICY, keyLifetimeMs, leaseTtlMs, maxLeaseTtlMs, maxKeys }
+}
+
+function signalled(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', resolve)
+    process.once('SIGINT', resolve)
+  })
+}
+
+function whyNotListening(error: unknown, { host, port }: Config): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'EADDRINUSE') {
+    return `port ${String(port)} on ${host} is in use. Choose another one with --port.`
+  }
+  if (code === 'EACCES') {
+    return `port ${String(port)} needs more rights than this user has. Choose one above 1023.`
+  }
+  return `cannot listen on ${host}: ${message}`
+}
+
+/** On a terminal a person reads; elsewhere a log collector does. */
+function welcome(config: Config, port: number, log: Log): void {
+  const host = config.host.includes(':') ? `[${config.host}]` : config.host
+  const url = `http://${host}:${String(port)}`
+  const state = 'in memory only: a restart forgets all keys'
+  if (!process.stdout.isTTY) {
+    log.info('listening', { url, state })
+    return
+  }
+  process.stdout.write(`Token Orchestrator listens on ${url}
+State: ${state}
+
+Make a key, then lease it:
+  curl -X POST ${url}/keys
+  curl ${url}/keys
+
+Ctrl-C stops it.
+`)
+}

@@ -1,0 +1,52 @@
+import { performance } from 'node:perf_hooks'
+
+/** The one source of time and turns. Tests use a virtual one. */
+export interface Clock {
+  /** Whole ms since the epoch; never goes back, whatever happens to the wall clock. */
+  now(): number
+  /** A stopwatch in ms, for work that has a budget. */
+  elapsedMs(): number
+  /** Calls back once, not before `instant`. Returns what cancels it. */
+  callAt(instant: number, callback: () => void): () => void
+  /** Resolves when what is waiting has had its turn. */
+  yield(): Promise<void>
+}
+
+/** Node turns a longer delay into 1 ms. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1
+
+/** The monotonic clock, anchored to the wall clock once: a step of the wall clock changes nothing. */
+export class SystemClock implements Clock {
+  readonly #anchor = Date.now() - performance.now()
+
+  now(): number {
+    return Math.floor(this.#anchor + performance.now())
+  }
+
+  elapsedMs(): number {
+    return performance.now()
+  }
+
+  callAt(instant: number, callback: () => void): () => void {
+    if (instant <= this.now()) {
+      const immediate = setImmediate(callback)
+      return () => {
+        clearImmediate(immediate)
+      }
+    }
+    let timeout: NodeJS.Timeout
+    const wait = (): void => {
+      const delayMs = Math.ceil(instant - (this.#anchor + performance.now()))
+      if (delayMs <= 0) callback()
+      else timeout = setTimeout(wait, Math.min(delayMs, LONGEST_TIMEOUT_MS))
+    }
+    wait()
+    return () => {
+      clearTimeout(timeout)
+    }
+  }
+
+  yield(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve))
+  }
+}

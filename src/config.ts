@@ -1,0 +1,185 @@
+/**
+ * Every setting of a server, once: its flag, its environment variable, what it may be, its default and
+ * its line in the help.
+ */
+import { isIPv4 } from 'node:net'
+import { parseArgs } from 'node:util'
+import { MAX_SLOTS } from './engine/key-index.ts'
+import { MAX_DURATION_MS, MAX_KEYS_PER_POOL } from './engine/policy.ts'
+import { LOG_LEVELS, type LogLevel } from './log.ts'
+
+export interface Config {
+  host: string
+  port: number
+  /** Keep the state in memory only. */
+  memory: boolean
+  keyLifetimeMs: number
+  leaseTtlMs: number
+  maxKeys: number
+  maxTotalKeys: number
+  logLevel: LogLevel
+}
+
+/** A wrong setting, in words for the person who gave it. */
+export class ConfigError extends Error {}
+
+interface Kind<T> {
+  /** Completes "<flag> must be ...". */
+  must: string
+  /** Undefined: the text is no such value. */
+  parse: (text: string) => T | undefined
+}
+
+interface Setting<T> extends Kind<T> {
+  flag: string
+  /** What stands for the value in the help; none: the flag is a switch. */
+  placeholder?: string
+  fallback: string
+  help: string
+}
+
+const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
+  host: {
+    flag: 'host',
+    placeholder: 'ADDRESS',
+    fallback: '127.0.0.1',
+    help: 'loopback address to listen on',
+    must: 'a loopback address (127.0.0.1, ::1 or localhost), since callers need no access token yet',
+    parse: (text) => (isLoopback(text) ? text : undefined),
+  },
+  port: {
+    flag: 'port',
+    placeholder: 'NUMBER',
+    fallback: '3000',
+    help: 'port to listen on; 0 lets the system choose',
+    ...wholeNumber(0, 65_535),
+  },
+  memory: {
+    flag: 'memory',
+    fallback: 'false',
+    help: 'keep the state in memory only: a restart forgets all keys',
+    must: 'true or false',
+    parse: (text) => ({ true: true, 1: true, false: false, 0: false })[text],
+  },
+  keyLifetimeMs: {
+    flag: 'key-lifetime',
+    placeholder: 'DURATION',
+    fallback: '5m',
+    help: 'life of a key from its creation or last keep-alive',
+    ...duration(),
+  },
+  leaseTtlMs: {
+    flag: 'lease-ttl',
+    placeholder: 'DURATION',
+    fallback: '60s',
+    help: 'time after which a lease ends that was not released',
+    ...duration(),
+  },
+  maxKeys: {
+    flag: 'max-keys',
+    placeholder: 'NUMBER',
+    fallback: String(MAX_KEYS_PER_POOL),
+    help: 'keys that the default pool may hold',
+    ...wholeNumber(1, MAX_KEYS_PER_POOL),
+  },
+  maxTotalKeys: {
+    flag: 'max-total-keys',
+    placeholder: 'NUMBER',
+    fallback: '16000000',
+    help: 'keys that all pools together may hold; reserves addresses, not memory',
+    ...wholeNumber(1, MAX_SLOTS),
+  },
+  logLevel: {
+    flag: 'log-level',
+    placeholder: 'LEVEL',
+    fallback: 'info',
+    help: LOG_LEVELS.join(', '),
+    must: `one of ${LOG_LEVELS.join(', ')}`,
+    parse: (text) => LOG_LEVELS.find((level) => level === text),
+  },
+}
+
+/** Reading does not care for the type of a value, only for its setting. */
+const SETTING_ENTRIES: [string, Setting<unknown>][] = Object.entries(SETTINGS)
+
+type Flags = Record<string, string | boolean | undefined>
+
+/**
+ * Reads flags, then the environment, then the defaults. Null: help was asked for.
+ * @throws ConfigError on anything unknown or out of range.
+ */
+export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config | null {
+  const flags = readFlags(args)
+  if (flags.help === true) return null
+  const entries = SETTING_ENTRIES.map(([name, setting]) => [name, readSetting(setting, flags, env)])
+  return Object.fromEntries(entries) as Config
+}
+
+function readFlags(args: string[]): Flags {
+  const options: Record<string, { type: 'string' | 'boolean'; short?: string }> = {
+    help: { type: 'boolean', short: 'h' },
+  }
+  for (const [, { flag, placeholder }] of SETTING_ENTRIES) {
+    options[flag] = { type: placeholder === undefined ? 'boolean' : 'string' }
+  }
+  try {
+    return parseArgs({ args, options }).values
+  } catch (error) {
+    throw new ConfigError((error as Error).message)
+  }
+}
+
+function readSetting(setting: Setting<unknown>, flags: Flags, env: NodeJS.ProcessEnv): unknown {
+  const { flag, fallback, must, parse } = setting
+  const variable = variableOf(flag)
+  const given = flags[flag]?.toString()
+  const fromEnv = env[variable] === '' ? undefined : env[variable]
+  const text = given ?? fromEnv ?? fallback
+  const value = parse(text)
+  if (value !== undefined) return value
+  const source = given === undefined ? variable : `--${flag}`
+  throw new ConfigError(`${source} must be ${must}, not "${text}".`)
+}
+
+/** The environment variable of a flag. */
+function variableOf(flag: string): string {
+  return `TOKEN_ORCHESTRATOR_${flag.toUpperCase().replaceAll('-', '_')}`
+}
+
+/** The settings as the help shows them. */
+export function settingsHelp(): string {
+  const rows = SETTING_ENTRIES.map(([, { flag, placeholder, fallback, help }]) =>
+    placeholder === undefined
+      ? { left: `--${flag}`, right: help }
+      : { left: `--${flag} ${placeholder}`, right: `${help} (${fallback})` },
+  )
+  const width = Math.max(...rows.map(({ left }) => left.length))
+  return rows.map(({ left, right }) => `  ${left.padEnd(width)}  ${right}`).join('\n')
+}
+
+function wholeNumber(least: number, most: number): Kind<number> {
+  return {
+    must: `a whole number from ${String(least)} to ${String(most)}`,
+    parse: (text) => {
+      const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN
+      return value >= least && value <= most ? value : undefined
+    },
+  }
+}
+
+function duration(): Kind<number> {
+  const unitMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+  return {
+    must: 'a duration like 500ms, 60s, 5m or 1h, from 1ms to 10 years',
+    parse: (text) => {
+      const [, digits, unit] = /^(\d{1,15})(ms|s|m|h)$/.exec(text) ?? []
+      if (digits === undefined || unit === undefined) return undefined
+      const ms = Number(digits) * unitMs[unit]!
+      return ms >= 1 && ms <= MAX_DURATION_MS ? ms : undefined
+    },
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+}

@@ -1,0 +1,177 @@
+import { DeadlinePages, Deadlines } from './deadlines.ts'
+import { REFUSED, type Refusal } from './errors.ts'
+import type { Lease, Operation, PoolCounts, Result } from './operations.ts'
+import type { Policy } from './policy.ts'
+import { perform } from './perform.ts'
+import { Pool, UNSETTLED } from './pool.ts'
+import type { Random } from './random.ts'
+import { MAX_POOL_NUMBER } from './rows.ts'
+import { type TableLimits, Tables } from './tables.ts'
+
+/** Keys settled before each run: more than one run can make due, so a backlog is a storm. */
+const SETTLED_BEFORE_RUN = 256
+
+/** Operations on one pool that are done in order, and how far they have come. */
+export class Run {
+  readonly pool: string
+  readonly operations: readonly Operation[]
+  readonly results: Result[] = []
+  /** Of an acquire that was interrupted by a storm. */
+  leases: Lease[] = []
+
+  constructor(pool: string, operations: readonly Operation[]) {
+    this.pool = pool
+    this.operations = operations
+  }
+}
+
+/** All pools, and the order in which their deadlines fall due. Instants are ms since the epoch. */
+export class Engine {
+  readonly #tables: Tables
+  readonly #byName = new Map<string, Pool>()
+  readonly #byNumber: (Pool | undefined)[] = [undefined]
+  readonly #freeNumbers: number[] = []
+  readonly #maxPools: number
+  /** Pools by their next deadline. */
+  readonly #agenda: Deadlines
+  /** Pools that are gone for everybody, whose memory is still being freed. */
+  readonly #closing: Pool[] = []
+
+  /** @throws RangeError where the operating system refuses to reserve room for that many keys. */
+  constructor(limits: TableLimits, random: Random) {
+    const maxPools = Math.min(limits.maxPools, MAX_POOL_NUMBER)
+    this.#tables = new Tables({ ...limits, maxPools }, random)
+    this.#maxPools = maxPools
+    const places = new Uint32Array(maxPools + 1)
+    this.#agenda = new Deadlines(new DeadlinePages(maxPools, 1, places, 1, 0))
+  }
+
+  get tables(): Tables {
+    return this.#tables
+  }
+
+  /** When there is something to settle; NEVER if nothing ever will be, 0 if it is overdue. */
+  get nextDue(): number {
+    return this.#closing.length > 0 ? 0 : this.#agenda.next
+  }
+
+  poolNames(): MapIterator<string> {
+    return this.#byName.keys()
+  }
+
+  get poolCount(): number {
+    return this.#byName.size
+  }
+
+  policy(name: string): Policy | undefined {
+    return this.#byName.get(name)?.policy
+  }
+
+  /** Creates a pool, or gives one a new policy, which counts from the next event on. */
+  putPool(name: string, policy: Policy): 'created' | 'replaced' | Refusal {
+    const pool = this.#byName.get(name)
+    if (pool !== undefined) {
+      pool.policy = policy
+      return 'replaced'
+    }
+    const number = this.#freeNumbers.pop() ?? this.#byNumber.length
+    if (number > this.#maxPools) return REFUSED.too_many_pools
+    const created = new Pool(number, name, policy, this.#tables)
+    this.#byNumber[number] = created
+    this.#byName.set(name, created)
+    return 'created'
+  }
+
+  /** The pool and its keys are gone at once; their memory is freed by `settle`. */
+  removePool(name: string): Refusal | null {
+    const pool = this.#byName.get(name)
+    if (pool === undefined) return REFUSED.pool_not_found
+    this.#byName.delete(name)
+    this.#agenda.delete(pool.number)
+    this.#closing.push(pool)
+    return null
+  }
+
+  /** Keys by state, as far as they are settled: for metrics, which must not cause work. */
+  settledCounts(name: string): PoolCounts | undefined {
+    return this.#byName.get(name)?.counts()
+  }
+
+  /** Does up to `limit` keys of what is due, over all pools. Returns how many it was. */
+  settle(now: number, limit: number): number {
+    let done = 0
+    while (done < limit) {
+      const closing = this.#closing.at(-1)
+      if (closing !== undefined) {
+        done += closing.drain(limit - done)
+        if (closing.sets.size === 0) this.#close(closing)
+      } else if (this.#agenda.next <= now) {
+        const pool = this.#byNumber[this.#agenda.top]!
+        done += pool.settle(now, limit - done)
+        this.#schedule(pool)
+      } else {
+        break
+      }
+    }
+    return done
+  }
+
+  /**
+   * Does the operations in order, one result for each; a refusal does not stop the rest. False: what is
+   * due in the pool is more than one turn's work and the next operation cannot be answered before it is
+   * settled. Then settle, and run again: it goes on where it stopped.
+   */
+  run(run: Run, now: number): boolean {
+    const pool = this.#byName.get(run.pool)
+    if (pool === undefined) {
+      while (run.results.length < run.operations.length) run.results.push(REFUSED.pool_not_found)
+      return true
+    }
+    if (pool.nextDue <= now) pool.settle(now, SETTLED_BEFORE_RUN)
+    const finished = this.#runAll(pool, run, now)
+    this.#schedule(pool)
+    return finished
+  }
+
+  #runAll(pool: Pool, run: Run, now: number): boolean {
+    const { operations, results } = run
+    while (results.length < operations.length) {
+      const result = this.#runOne(pool, operations[results.length]!, run, now)
+      if (result === UNSETTLED) return false
+      results.push(result)
+    }
+    return true
+  }
+
+  #runOne(pool: Pool, operation: Operation, run: Run, now: number): Result | typeof UNSETTLED {
+    if (operation.op === 'create') {
+      const full = this.#whyFull(pool, operation.count, now)
+      if (full !== null) return full
+    }
+    const result = perform(this.#tables, pool, operation, run.leases, now)
+    if (operation.op === 'acquire' && result !== UNSETTLED) run.leases = []
+    return result
+  }
+
+  /** Why `count` more keys do not fit; null if they do. Dead keys are no reason: they are settled first. */
+  #whyFull(pool: Pool, count: number, now: number): Refusal | typeof UNSETTLED | null {
+    const { rows } = this.#tables
+    if (pool.sets.size + count > pool.policy.maxKeys) {
+      return pool.nextDue <= now ? UNSETTLED : REFUSED.pool_full
+    }
+    if (rows.used + count > rows.capacity) {
+      return this.nextDue <= now ? UNSETTLED : REFUSED.server_full
+    }
+    return null
+  }
+
+  #schedule(pool: Pool): void {
+    this.#agenda.set(pool.number, pool.nextDue)
+  }
+
+  #close(pool: Pool): void {
+    this.#closing.pop()
+    this.#byNumber[pool.number] = undefined
+    this.#freeNumbers.push(pool.number)
+  }
+}

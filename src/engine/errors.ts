@@ -1,0 +1,67 @@
+/**
+ * The one table of errors: code, HTTP status, meaning. Refusing is ordinary work, so a refusal is a value
+ * with a code, never an exception: making an `Error` for each 404 would cost more than the request.
+ */
+export const ERRORS = {
+  invalid_request: { status: 400, title: 'The request is malformed.' },
+  not_local: { status: 403, title: 'Without access tokens the server answers local callers only.' },
+  prefetch_refused: { status: 403, title: 'A draw changes state and cannot be prefetched.' },
+  route_not_found: { status: 404, title: 'No such path.' },
+  method_not_allowed: { status: 405, title: 'The path does not know that method.' },
+  request_timeout: { status: 408, title: 'The request took too long to arrive.' },
+  body_too_large: { status: 413, title: 'The body is larger than the server accepts.' },
+  headers_too_large: { status: 431, title: 'The headers are larger than 8 KiB.' },
+  internal_error: { status: 500, title: 'The server failed; the outcome is unknown.' },
+  key_not_found: { status: 404, title: 'No such key.' },
+  pool_not_found: { status: 404, title: 'No such pool.' },
+  pool_exists: { status: 409, title: 'A pool of that name exists.' },
+  too_many_pools: { status: 409, title: 'The server holds as many pools as it can.' },
+  invalid_policy: { status: 422, title: 'The policy contradicts itself.' },
+  key_not_leased: { status: 409, title: 'The key is not leased, or not by that lease.' },
+  key_unavailable: { status: 409, title: 'The key is leased, cooling or disabled.' },
+  lease_not_found: { status: 404, title: 'No such lease.' },
+  lease_ended: { status: 410, title: 'The lease has ended.' },
+  lease_limit: { status: 409, title: 'The lease has reached the longest time it may last.' },
+  ttl_too_long: { status: 422, title: 'The TTL is above the maxLeaseTtlMs of the pool.' },
+  pool_exhausted: { status: 429, title: 'Every key of the pool is leased or cooling.' },
+  pool_empty: { status: 409, title: 'The pool has no key that could become available.' },
+  pool_full: { status: 409, title: 'The pool would hold more keys than its maxKeys.' },
+  invalid_cursor: { status: 400, title: 'The cursor is not one that this server gave.' },
+  server_full: { status: 409, title: 'The server would hold more keys than --max-total-keys.' },
+} as const
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** Why a lease ended; the order is the number in the row. */
+export const END_REASONS = [
+  'unknown',
+  'expired',
+  'released',
+  'unblocked',
+  'revoked',
+  'key_deleted',
+  'key_expired',
+] as const
+
+export type EndReason = (typeof END_REASONS)[number]
+
+/** What an operation answers when it changes nothing. */
+export interface Refusal {
+  readonly code: ErrorCode
+  /** `lease_ended`: how it ended, where still known. */
+  readonly reason?: EndReason
+  /** `pool_exhausted`: ms until the earliest end of a lease or cooldown. */
+  readonly retryAfterMs?: number
+  /** `pool_exhausted`, `pool_empty`: the keys by state. */
+  readonly counts?: { leased: number; cooling: number; disabled: number }
+}
+
+function refusals(): Record<ErrorCode, Refusal> {
+  const codes = Object.keys(ERRORS) as ErrorCode[]
+  return Object.fromEntries(
+    codes.map((code) => [code, Object.freeze({ code })]),
+  ) as unknown as Record<ErrorCode, Refusal>
+}
+
+/** One frozen refusal for each code, for the refusals that need no details. */
+export const REFUSED: Readonly<Record<ErrorCode, Refusal>> = refusals()

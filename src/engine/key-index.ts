@@ -1,0 +1,180 @@
+import type { Rows } from './rows.ts'
+
+const SMALLEST = 1024
+/** Places of the old table emptied with each key that is added while the index grows. */
+const MOVED_AT_A_TIME = 16
+const GONE = 0xffffffff
+const TAG_SHIFT = 26
+
+/** An entry's slot has 26 bits; the other 6 are bits of the id, which spare most looks at wrong rows. */
+export const MAX_SLOTS = 2 ** TAG_SHIFT - 2
+
+/**
+ * Key id to slot: open addressing with linear probing. Ids are random, so the first bits of the id are
+ * the place; the places are then in the order of the ids, which makes the index a listing too. It grows
+ * into a table of twice the size, a few places with each key added, so that no one waits for it.
+ */
+export class KeyIndex {
+  readonly #rows: Rows
+  #table = new Uint32Array(SMALLEST)
+  #shift = shiftOf(SMALLEST)
+  #old: Uint32Array | null = null
+  #moved = 0
+  #size = 0
+
+  constructor(rows: Rows) {
+    this.#rows = rows
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  get bytes(): number {
+    return (this.#table.length + (this.#old?.length ?? 0)) * 4
+  }
+
+  /** The slot of the key with that id; 0 if there is none. */
+  find(id: Uint32Array): number {
+    const slot = this.#probe(this.#table, this.#shift, id)
+    if (slot !== 0 || this.#old === null) return slot
+    return this.#probe(this.#old, this.#shift + 1, id)
+  }
+
+  /** Adds a slot whose row has its id, which the index must not hold yet. */
+  add(slot: number): void {
+    if (this.#old !== null) this.#moveSome()
+    else if (this.#size >= this.#table.length * 0.75) this.#grow()
+    this.#insert(slot)
+    this.#size++
+  }
+
+  /** Takes a slot out, which must be in. Its row must still have its id. */
+  remove(slot: number): void {
+    this.#size--
+    const place = this.#placeOf(this.#table, this.#shift, slot)
+    if (place >= 0) this.#close(place)
+    else if (this.#old !== null) {
+      this.#old[this.#placeOf(this.#old, this.#shift + 1, slot)] = GONE
+    }
+  }
+
+  /**
+   * Gives `visit` every slot whose id's first word is in [from, to), in no order.
+   * Returns how many places were looked at.
+   */
+  scan(from: number, to: number, visit: (slot: number) => void): number {
+    let looked = this.#scanTable(this.#table, this.#shift, from, to, visit)
+    if (this.#old !== null) {
+      looked += this.#scanTable(this.#old, this.#shift + 1, from, to, visit)
+    }
+    return looked
+  }
+
+  #scanTable(
+    table: Uint32Array,
+    shift: number,
+    from: number,
+    to: number,
+    visit: (slot: number) => void,
+  ): number {
+    const mask = table.length - 1
+    const last = (to - 1) >>> shift
+    let looked = 0
+    for (let place = from >>> shift; looked < table.length; place++) {
+      const entry = table[place & mask]!
+      looked++
+      if (entry === 0 && place >= last) break
+      if (entry === 0 || entry === GONE) continue
+      const slot = slotOf(entry)
+      const first = this.#rows.idWord(slot, 0)
+      if (first >= from && first < to) visit(slot)
+    }
+    return looked
+  }
+
+  #probe(table: Uint32Array, shift: number, id: Uint32Array): number {
+    const mask = table.length - 1
+    const tag = id[3]! >>> TAG_SHIFT
+    for (let place = id[0]! >>> shift; ; place = (place + 1) & mask) {
+      const entry = table[place]!
+      if (entry === 0) return 0
+      if (entry >>> TAG_SHIFT !== tag || entry === GONE) continue
+      const slot = slotOf(entry)
+      if (
+        this.#rows.idWord(slot, 0) === id[0] &&
+        this.#rows.idWord(slot, 1) === id[1] &&
+        this.#rows.idWord(slot, 2) === id[2] &&
+        this.#rows.idWord(slot, 3) === id[3]
+      ) {
+        return slot
+      }
+    }
+  }
+
+  #placeOf(table: Uint32Array, shift: number, slot: number): number {
+    const mask = table.length - 1
+    const wanted = this.#entry(slot)
+    for (let place = this.#rows.idWord(slot, 0) >>> shift; ; place = (place + 1) & mask) {
+      const entry = table[place]!
+      if (entry === wanted) return place
+      if (entry === 0) return -1
+    }
+  }
+
+  #insert(slot: number): void {
+    const table = this.#table
+    const mask = table.length - 1
+    let place = this.#rows.idWord(slot, 0) >>> this.#shift
+    while (table[place] !== 0) place = (place + 1) & mask
+    table[place] = this.#entry(slot)
+  }
+
+  /** Empties a place and moves up what was pushed past it, so that the table needs no tombstones. */
+  #close(gap: number): void {
+    const table = this.#table
+    const mask = table.length - 1
+    for (let place = (gap + 1) & mask; ; place = (place + 1) & mask) {
+      const entry = table[place]!
+      if (entry === 0) break
+      const home = this.#rows.idWord(slotOf(entry), 0) >>> this.#shift
+      if (((place - home) & mask) < ((place - gap) & mask)) continue
+      table[gap] = entry
+      gap = place
+    }
+    table[gap] = 0
+  }
+
+  #grow(): void {
+    this.#old = this.#table
+    this.#table = new Uint32Array(this.#old.length * 2)
+    this.#shift--
+    this.#moved = 0
+  }
+
+  #moveSome(): void {
+    const old = this.#old!
+    const end = Math.min(this.#moved + MOVED_AT_A_TIME, old.length)
+    for (let place = this.#moved; place < end; place++) {
+      const entry = old[place]!
+      if (entry === 0 || entry === GONE) continue
+      old[place] = GONE // what probes past this place must still find what follows it
+      this.#insert(slotOf(entry))
+    }
+    this.#moved = end
+    if (end === old.length) this.#old = null
+  }
+
+  #entry(slot: number): number {
+    return ((this.#rows.idWord(slot, 3) & (63 << TAG_SHIFT)) | slot) >>> 0
+  }
+}
+
+function slotOf(entry: number): number {
+  return entry & (2 ** TAG_SHIFT - 1)
+}
+
+/** By how much an id's first word is shifted to be a place in a table of that size. */
+function shiftOf(size: number): number {
+  return 32 - Math.log2(size)
+}

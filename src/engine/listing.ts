@@ -1,0 +1,91 @@
+import { formatKeyId, formatUuid, parseKeyId } from './ids.ts'
+import type { Pool } from './pool.ts'
+import type { Tables } from './tables.ts'
+
+/** Up to this many keys a pool is listed from its own set, which is read whole and sorted. */
+const SMALL_POOL = 4096
+/** Index places looked at for one page of a larger pool; after that the page is short. */
+const MAX_LOOKED = 16_384
+const PREFIXES = 2 ** 32
+const LARGEST_WORD = 0xffffffff
+
+/**
+ * One page of a pool's keys, in the order of their ids. Ids never change, so that a key which is there
+ * throughout appears exactly once, and a cursor is just an id: it needs no memory here and outlives
+ * restarts. A large pool is read from the index, which is in that order already.
+ */
+export class Listing {
+  readonly #tables: Tables
+  readonly #pool: Pool
+  readonly #after = new Uint32Array(4)
+  #fromStart = true
+
+  constructor(tables: Tables, pool: Pool) {
+    this.#tables = tables
+    this.#pool = pool
+  }
+
+  /** False: the cursor is not one. */
+  startAfter(cursor: string | undefined): boolean {
+    if (cursor === undefined) return true
+    this.#fromStart = false
+    return parseKeyId(cursor, this.#after)
+  }
+
+  /**
+   * Gives `visit` the slots that follow, until it answers false or the page has cost enough. Visiting
+   * may remove the slot visited. Returns the cursor to go on from; null: there are no more.
+   */
+  visit(visit: (slot: number) => boolean): string | null {
+    if (this.#pool.sets.size <= SMALL_POOL) return this.#visitSorted(this.#wholeSet(), visit)
+    const { index } = this.#tables
+    const span = Math.ceil((PREFIXES / index.size) * 256)
+    let looked = 0
+    for (let from = this.#after[0]!; ; from += span) {
+      const to = Math.min(from + span, PREFIXES)
+      const slots: number[] = []
+      looked += index.scan(from, to, (slot) => {
+        if (this.#tables.rows.pool(slot) === this.#pool.number) slots.push(slot)
+      })
+      const cursor = this.#visitSorted(slots, visit)
+      if (cursor !== null) return cursor
+      if (to === PREFIXES) return null
+      if (looked >= MAX_LOOKED) return endOfPrefix(to - 1)
+    }
+  }
+
+  #wholeSet(): number[] {
+    return Array.from({ length: this.#pool.sets.size }, (_, rank) => this.#pool.sets.atRank(rank))
+  }
+
+  #visitSorted(slots: number[], visit: (slot: number) => boolean): string | null {
+    const { rows } = this.#tables
+    const following = slots.filter((slot) => this.#follows(slot))
+    following.sort((a, b) => {
+      for (let word = 0; word < 4; word++) {
+        const difference = rows.idWord(a, word) - rows.idWord(b, word)
+        if (difference !== 0) return difference
+      }
+      return 0
+    })
+    for (const slot of following) {
+      const cursor = formatKeyId(rows, slot)
+      if (!visit(slot)) return cursor
+    }
+    return null
+  }
+
+  #follows(slot: number): boolean {
+    if (this.#fromStart) return true
+    for (let word = 0; word < 4; word++) {
+      const difference = this.#tables.rows.idWord(slot, word) - this.#after[word]!
+      if (difference !== 0) return difference > 0
+    }
+    return false
+  }
+}
+
+/** The cursor after all ids whose first word is at most `prefix`. */
+function endOfPrefix(prefix: number): string {
+  return formatUuid(prefix, LARGEST_WORD, LARGEST_WORD, LARGEST_WORD)
+}

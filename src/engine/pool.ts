@@ -1,0 +1,279 @@
+import { Deadlines } from './deadlines.ts'
+import { END_REASONS, REFUSED, type Refusal } from './errors.ts'
+import { type LeaseRef, randomKeyId } from './ids.ts'
+import type { ChangeName, PoolCounts } from './operations.ts'
+import type { Policy } from './policy.ts'
+import { below } from './random.ts'
+import { NEVER, State } from './rows.ts'
+import { StateSets } from './state-sets.ts'
+import type { Tables } from './tables.ts'
+import * as transitions from './transitions.ts'
+import type { Outcome } from './transitions.ts'
+
+/** No answer yet: more is due in the pool than one turn may settle. */
+export const UNSETTLED = -1
+
+/** Dead keys that one draw clears away itself before it lets others have their turn. */
+const MAX_REAPED_PER_DRAW = 256
+
+const newId = new Uint32Array(4)
+
+/**
+ * The keys of one pool, by slot, and what can be done to them. A slot that comes from `find`, `findLease`
+ * or `draw` is up to date. Then a transition writes its row, and `#place` brings the structures in line.
+ */
+export class Pool {
+  readonly number: number
+  readonly name: string
+  policy: Policy
+  readonly sets: StateSets
+  readonly #tables: Tables
+  /** Slots by the death of their key. */
+  readonly #lives: Deadlines
+  /** Holds by their end, where that comes before the death of their key. */
+  readonly #holds: Deadlines
+
+  constructor(number: number, name: string, policy: Policy, tables: Tables) {
+    this.number = number
+    this.name = name
+    this.policy = policy
+    this.#tables = tables
+    this.sets = new StateSets(tables.rows, tables.setPages, tables.stateCounts)
+    this.#lives = new Deadlines(tables.lifePages)
+    this.#holds = new Deadlines(tables.holdPages)
+  }
+
+  /** When something falls due next; NEVER if nothing will. */
+  get nextDue(): number {
+    return Math.min(this.#lives.next, this.#holds.next)
+  }
+
+  /** Keys by state, right once all that is due is settled. */
+  counts(): PoolCounts {
+    return {
+      available: this.sets.count(State.available),
+      leased: this.sets.count(State.leased),
+      cooling: this.sets.count(State.cooling),
+      disabled: this.sets.count(State.disabled),
+      nextAvailableAt: this.#holds.next === NEVER ? null : this.#holds.next,
+    }
+  }
+
+  /** Does what time has brought, at most `limit` keys. Returns how many it was. */
+  settle(now: number, limit: number): number {
+    let done = 0
+    for (; done < limit && this.#lives.next <= now; done++) {
+      this.#end(this.#lives.top, 'key_expired')
+    }
+    for (; done < limit && this.#holds.next <= now; done++) {
+      this.#lapse(this.#tables.holds.slot(this.#holds.top), now)
+    }
+    return done
+  }
+
+  /** Frees up to `limit` keys of a pool that is gone, unseen by anyone. Returns how many. */
+  drain(limit: number): number {
+    let done = 0
+    for (; done < limit && this.sets.size > 0; done++) {
+      this.#forget(this.sets.atRank(this.sets.size - 1))
+    }
+    return done
+  }
+
+  /** The slot of the live key with that id; 0 if there is none. */
+  find(id: Uint32Array, now: number): number {
+    const slot = this.#tables.index.find(id)
+    if (slot === 0 || this.#tables.rows.pool(slot) !== this.number) return 0
+    return this.settleKey(slot, now) ? slot : 0
+  }
+
+  /** The slot of the key that this current lease holds, or why it holds none. */
+  findLease(lease: LeaseRef, now: number): number | Refusal {
+    const { rows } = this.#tables
+    const { slot } = lease
+    if (!rows.knows(slot) || lease.token === 0) return REFUSED.lease_not_found
+    const mine = rows.pool(slot) === this.number
+    if (mine && rows.isLive(slot)) this.settleKey(slot, now)
+    const token = rows.token(slot)
+    if (lease.token !== token) {
+      return lease.token < token ? REFUSED.lease_ended : REFUSED.lease_not_found
+    }
+    if (rows.isLive(slot) && rows.state(slot) === State.leased) {
+      return mine && this.#holdsSecret(slot, lease) ? slot : REFUSED.lease_not_found
+    }
+    const reason = END_REASONS[rows.endReason(slot)]!
+    return reason === 'unknown' || !mine ? REFUSED.lease_ended : { code: 'lease_ended', reason }
+  }
+
+  /** Brings a key of this pool up to date. False: it has died. */
+  settleKey(slot: number, now: number): boolean {
+    if (transitions.isDead(this.#tables.rows, slot, now)) {
+      this.#end(slot, 'key_expired')
+      return false
+    }
+    this.#lapse(slot, now)
+    return true
+  }
+
+  /** Adds a key; the caller has seen to it that the tables have room. Returns its slot. */
+  create(now: number, expiresAt: number, ownLifetime: boolean): number {
+    const { rows, index, random } = this.#tables
+    const slot = rows.take()
+    randomKeyId(random, newId)
+    rows.setId(slot, newId)
+    rows.begin(slot, this.number, now, expiresAt, ownLifetime)
+    index.add(slot)
+    this.sets.add(slot, State.available)
+    this.#lives.set(slot, expiresAt)
+    this.#tables.changed('created', this.name, slot)
+    this.#tables.onAvailable?.(this.name)
+    return slot
+  }
+
+  /** A random available key, not yet granted: its slot, 0 if there is none, or UNSETTLED. */
+  draw(now: number): number {
+    const { rows, random } = this.#tables
+    for (let reaped = 0; ; reaped++) {
+      const available = this.sets.count(State.available)
+      if (available === 0) return this.nextDue <= now ? UNSETTLED : 0
+      const slot = this.sets.at(State.available, below(random, available))
+      if (!transitions.isDead(rows, slot, now)) return slot
+      if (reaped === MAX_REAPED_PER_DRAW) return UNSETTLED
+      this.#end(slot, 'key_expired')
+    }
+  }
+
+  /** Leases an available key. */
+  grant(slot: number, ttlMs: number, now: number): void {
+    const { rows, holds, random } = this.#tables
+    const hold = this.#takeHold(slot)
+    for (let word = 0; word < 3; word++) holds.setSecretWord(hold, word, random.uint32())
+    transitions.grant(rows, holds, slot, this.policy, this.#tables.nextToken(now), ttlMs, now)
+    this.#place(slot, State.available, 'leased')
+  }
+
+  /** False: the lease is at `maxLeaseTotalMs` already. */
+  renew(slot: number, ttlMs: number, keepAlive: boolean, now: number): boolean {
+    const { rows, holds } = this.#tables
+    if (!transitions.renew(rows, holds, slot, this.policy, ttlMs, now)) return false
+    if (keepAlive) this.#keepAlive(slot, now)
+    this.#place(slot, State.leased, 'renewed')
+    return true
+  }
+
+  release(slot: number, outcome: Outcome, retryAfterMs: number | undefined, now: number): void {
+    transitions.release(this.#tables.rows, slot, this.policy, outcome, retryAfterMs, now)
+    this.#place(slot, State.leased, 'released')
+  }
+
+  unblock(slot: number, now: number): void {
+    transitions.unblock(this.#tables.rows, slot, this.policy, now)
+    this.#place(slot, State.leased, 'unblocked')
+  }
+
+  revoke(slot: number, now: number): void {
+    transitions.revoke(this.#tables.rows, slot, this.policy, now)
+    this.#place(slot, State.leased, 'revoked')
+  }
+
+  keepAlive(slot: number, now: number): void {
+    this.#keepAlive(slot, now)
+    // Its hold, which the key would have ended, may now end first.
+    this.#place(slot, this.#tables.rows.state(slot), 'kept_alive')
+  }
+
+  /** Undefined leaves the flag as it is. */
+  update(slot: number, disabled: boolean | undefined, endCooldown: boolean, now: number): void {
+    const { rows } = this.#tables
+    const before = rows.state(slot)
+    if (disabled === true) transitions.disable(rows, slot)
+    if (disabled === false) transitions.enable(rows, slot, now)
+    if (endCooldown) transitions.endCooldown(rows, slot, now)
+    this.#place(slot, before, 'updated')
+  }
+
+  remove(slot: number): void {
+    this.#end(slot, 'key_deleted')
+  }
+
+  /** Ends a lease or cooldown whose time is over. */
+  #lapse(slot: number, now: number): void {
+    const { rows, holds } = this.#tables
+    const before = rows.state(slot)
+    transitions.lapse(rows, holds, slot, now)
+    if (rows.state(slot) !== before) {
+      this.#place(slot, before, before === State.leased ? 'lease_expired' : null)
+    }
+  }
+
+  #holdsSecret(slot: number, lease: LeaseRef): boolean {
+    const { rows, holds } = this.#tables
+    const hold = rows.hold(slot)
+    const differing =
+      (holds.secretWord(hold, 0) ^ lease.secret0) |
+      (holds.secretWord(hold, 1) ^ lease.secret1) |
+      (holds.secretWord(hold, 2) ^ lease.secret2)
+    return differing === 0
+  }
+
+  #keepAlive(slot: number, now: number): void {
+    const { rows } = this.#tables
+    transitions.keepAlive(rows, slot, this.policy, now)
+    this.#lives.set(slot, rows.expiresAt(slot))
+  }
+
+  /** Brings set, hold and deadline of a key in line with its row, which says what it is now. */
+  #place(slot: number, before: State, change: ChangeName | null): void {
+    const { rows } = this.#tables
+    const state = rows.state(slot)
+    if (state !== before) {
+      this.sets.move(slot, before, state)
+      if (state === State.available) this.#tables.onAvailable?.(this.name)
+    }
+    let hold = rows.hold(slot)
+    if (state === State.leased || state === State.cooling) {
+      if (hold === 0) hold = this.#takeHold(slot)
+      const until = rows.until(slot)
+      // A hold that outlives its key needs no deadline: the key's death ends it.
+      this.#holds.set(hold, until < rows.expiresAt(slot) ? until : NEVER)
+    } else if (hold !== 0) {
+      this.#dropHold(slot, hold)
+    }
+    if (change !== null) this.#tables.changed(change, this.name, slot)
+  }
+
+  #takeHold(slot: number): number {
+    const { rows, holds } = this.#tables
+    const hold = holds.take()
+    holds.begin(hold, slot)
+    rows.setHold(slot, hold)
+    return hold
+  }
+
+  #dropHold(slot: number, hold: number): void {
+    const { rows, holds } = this.#tables
+    this.#holds.delete(hold)
+    holds.give(hold)
+    rows.setHold(slot, 0)
+  }
+
+  /** A key's death or deletion: with it ends its lease. */
+  #end(slot: number, reason: 'key_expired' | 'key_deleted'): void {
+    const { rows } = this.#tables
+    if (rows.state(slot) === State.leased) rows.setEndReason(slot, END_REASONS.indexOf(reason))
+    const change = reason === 'key_expired' ? 'key_expired' : 'deleted'
+    this.#tables.changed(change, this.name, slot)
+    this.#forget(slot)
+  }
+
+  #forget(slot: number): void {
+    const { rows, index, disabledReasons } = this.#tables
+    const hold = rows.hold(slot)
+    if (hold !== 0) this.#dropHold(slot, hold)
+    this.#lives.delete(slot)
+    this.sets.remove(slot, rows.state(slot))
+    index.remove(slot)
+    if (disabledReasons.size > 0) disabledReasons.delete(slot)
+    rows.end(slot)
+  }
+}

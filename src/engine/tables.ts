@@ -1,0 +1,92 @@
+import { DeadlinePages } from './deadlines.ts'
+import { HOLD_DEADLINE_WORD, Holds } from './holds.ts'
+import { formatKeyId } from './ids.ts'
+import { KeyIndex } from './key-index.ts'
+import type { Change, ChangeName } from './operations.ts'
+import { Pages } from './pages.ts'
+import type { Random } from './random.ts'
+import { LIFE_WORD, Rows } from './rows.ts'
+
+export interface TableLimits {
+  /** Keys in all pools together. */
+  maxTotalKeys: number
+  maxPools: number
+}
+
+/** Everything that the pools share: the rows and the pages they cut their structures from. */
+export class Tables {
+  readonly rows: Rows
+  readonly holds: Holds
+  readonly index: KeyIndex
+  readonly setPages: Pages
+  readonly lifePages: DeadlinePages
+  readonly holdPages: DeadlinePages
+  readonly random: Random
+  /** Why keys are disabled, by slot, for those that have a reason. */
+  readonly disabledReasons = new Map<number, string>()
+  /** How often each kind of change has happened since the start. */
+  readonly changeCounts: Record<ChangeName, number> = {
+    created: 0,
+    leased: 0,
+    renewed: 0,
+    released: 0,
+    unblocked: 0,
+    revoked: 0,
+    lease_expired: 0,
+    kept_alive: 0,
+    updated: 0,
+    deleted: 0,
+    key_expired: 0,
+  }
+  /** Set by who wants to be told of each change, not only its count. */
+  onChange: ((change: Change) => void) | null = null
+  /** Set by who wants to be told that a pool, by name, may have a key to give. */
+  onAvailable: ((pool: string) => void) | null = null
+  /** Keys of all pools, by state. */
+  readonly stateCounts = [0, 0, 0, 0]
+  #lastToken = 0
+
+  /** @throws RangeError where the operating system refuses to reserve that much address space. */
+  constructor(limits: TableLimits, random: Random) {
+    const { maxTotalKeys, maxPools } = limits
+    this.rows = new Rows(maxTotalKeys)
+    this.holds = new Holds(maxTotalKeys)
+    this.index = new KeyIndex(this.rows)
+    this.setPages = new Pages(maxTotalKeys, maxPools)
+    const { rows, holds } = this
+    this.lifePages = new DeadlinePages(maxTotalKeys, maxPools, rows.words, rows.stride, LIFE_WORD)
+    this.holdPages = new DeadlinePages(
+      maxTotalKeys,
+      maxPools,
+      holds.words,
+      holds.stride,
+      HOLD_DEADLINE_WORD,
+    )
+    this.random = random
+  }
+
+  /** Memory in use by all structures, in bytes. */
+  get bytes(): number {
+    return (
+      this.rows.bytes +
+      this.holds.bytes +
+      this.index.bytes +
+      this.setPages.bytes +
+      this.lifePages.bytes +
+      this.holdPages.bytes
+    )
+  }
+
+  /** The next fencing token: it needs no counter on disk, since time itself keeps it rising. */
+  nextToken(now: number): number {
+    this.#lastToken = Math.max(this.#lastToken + 1, now * 1000)
+    return this.#lastToken
+  }
+
+  changed(kind: ChangeName, pool: string, slot: number): void {
+    this.changeCounts[kind]++
+    if (this.onChange === null) return
+    const { rows } = this
+    this.onChange({ kind, pool, keyId: formatKeyId(rows, slot), fencingToken: rows.token(slot) })
+  }
+}

@@ -1,0 +1,132 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Refusal } from '../engine/errors.ts'
+import { isRefusal, type Key } from '../engine/operations.ts'
+import { DEFAULT_POOL, type Orchestrator } from '../service/orchestrator.ts'
+import {
+  classic,
+  type CreateBody,
+  type Created,
+  type Drawn,
+  type Shown,
+} from './contract/classic.ts'
+import { iso, isoOrNull } from './instants.ts'
+import { sendProblem } from './problem.ts'
+
+interface KeyRequest {
+  Params: { id: string }
+  Querystring: { leaseId?: string | string[] }
+}
+
+/** The routes that read no body: whatever one comes with is ignored. */
+export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
+  app.route({
+    ...classic.drawKey,
+    handler: async (request, reply) => {
+      if (request.headers['sec-purpose']?.includes('prefetch') === true) {
+        return sendProblem(reply, 'prefetch_refused', 'Ask again without Sec-Purpose: prefetch.')
+      }
+      const [drawn] = await orchestrator.run(DEFAULT_POOL, [{ op: 'acquire', count: 1 }])
+      if (isRefusal(drawn)) return nothingToDraw(reply, drawn)
+      const { keyId, leaseId, fencingToken, expiresAt } = drawn.leases[0]!
+      const body: Drawn = {
+        keyId,
+        key_id: keyId,
+        leaseId,
+        fencingToken,
+        blockedUntil: iso(expiresAt),
+      }
+      return body
+    },
+  })
+
+  app.route<KeyRequest>({
+    ...classic.showKey,
+    handler: async (request, reply) => {
+      const { id } = request.params
+      const [shown] = await orchestrator.run(DEFAULT_POOL, [{ op: 'show', keyId: id }])
+      return isRefusal(shown) ? notFound(reply) : describe(shown.key)
+    },
+  })
+
+  app.route<KeyRequest>({
+    ...classic.unblockKey,
+    handler: async (request, reply) => {
+      const { leaseId } = request.query
+      if (Array.isArray(leaseId)) return notFound(reply)
+      const { id } = request.params
+      const [unblocked] = await orchestrator.run(DEFAULT_POOL, [
+        { op: 'unblock', keyId: id, leaseId },
+      ])
+      return isRefusal(unblocked) ? notFound(reply) : {}
+    },
+  })
+
+  app.route<KeyRequest>({
+    ...classic.deleteKey,
+    handler: async (request, reply) => {
+      const { id } = request.params
+      const [removed] = await orchestrator.run(DEFAULT_POOL, [{ op: 'remove', keyId: id }])
+      return isRefusal(removed) ? notFound(reply) : {}
+    },
+  })
+
+  app.route<KeyRequest>({
+    ...classic.keepKeyAlive,
+    handler: async (request, reply) => {
+      const { id } = request.params
+      const [kept] = await orchestrator.run(DEFAULT_POOL, [{ op: 'keepAlive', keyId: id }])
+      return isRefusal(kept) ? notFound(reply) : {}
+    },
+  })
+}
+
+/** The one classic route that reads a body, if it is JSON. */
+export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestrator): void {
+  app.route<{ Body: CreateBody | undefined }>({
+    ...classic.createKey,
+    handler: async (request, reply) => {
+      const count = request.body?.count ?? undefined
+      const [created] = await orchestrator.run(DEFAULT_POOL, [{ op: 'create', count: count ?? 1 }])
+      if (isRefusal(created)) {
+        return sendProblem(reply, created.code, whatToDo(created))
+      }
+      const { keyIds } = created
+      const keyId = keyIds[0]!
+      const body: Created = { keyId, key_id: keyId, ...(count === undefined ? {} : { keyIds }) }
+      return reply.code(201).header('location', `/keys/${keyId}`).send(body)
+    },
+  })
+}
+
+function notFound(reply: FastifyReply): FastifyReply {
+  return reply.code(404).send({})
+}
+
+function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
+  const { retryAfterMs } = refusal
+  if (retryAfterMs !== undefined) {
+    reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000))))
+  }
+  return notFound(reply)
+}
+
+function whatToDo(refusal: Refusal): string {
+  return refusal.code === 'pool_full'
+    ? 'Delete keys, or start the server with a larger --max-keys.'
+    : 'Delete keys, or start the server with a larger --max-total-keys.'
+}
+
+function describe(key: Key): Shown {
+  const { keyId, lease } = key
+  return {
+    keyId,
+    key_id: keyId,
+    isBlocked: lease !== null,
+    blockedAt: isoOrNull(lease?.grantedAt ?? null),
+    createdAt: iso(key.createdAt),
+    blockedUntil: isoOrNull(lease?.expiresAt ?? null),
+    expiresAt: isoOrNull(key.expiresAt),
+    keepAliveAt: iso(key.keepAliveAt),
+    state: key.state,
+  }
+}

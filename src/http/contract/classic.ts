@@ -1,0 +1,80 @@
+/** The classic API: six routes on the pool `default`. Two spellings of the id exist in the wild. */
+import { Type } from 'typebox'
+
+const Instant = Type.String({
+  format: 'date-time',
+  description: 'ISO 8601, UTC, with milliseconds',
+})
+const NullableInstant = Type.Union([Instant, Type.Null()])
+const Empty = Type.Object({})
+
+const Named = {
+  keyId: Type.String({ format: 'uuid' }),
+  key_id: Type.String({ format: 'uuid' }),
+}
+
+const MAX_KEYS_PER_CREATE = 10_000
+
+interface CreateOptions {
+  count?: number | null
+}
+
+/** Null stands for "nothing said", of the body and of the count. A union would give vaguer errors. */
+const CreateBody = Type.Unsafe<CreateOptions | null>({
+  type: ['object', 'null'],
+  properties: {
+    count: { type: ['integer', 'null'], minimum: 1, maximum: MAX_KEYS_PER_CREATE },
+  },
+})
+
+const Created = Type.Object({ ...Named, keyIds: Type.Optional(Type.Array(Type.String())) })
+
+const Drawn = Type.Object({
+  ...Named,
+  leaseId: Type.String(),
+  fencingToken: Type.Integer(),
+  blockedUntil: Instant,
+})
+
+const Shown = Type.Object({
+  ...Named,
+  isBlocked: Type.Boolean({ description: 'whether the key is leased' }),
+  blockedAt: NullableInstant,
+  createdAt: Instant,
+  blockedUntil: NullableInstant,
+  expiresAt: NullableInstant,
+  keepAliveAt: Instant,
+  state: Type.Union([
+    Type.Literal('available'),
+    Type.Literal('leased'),
+    Type.Literal('cooling'),
+    Type.Literal('disabled'),
+  ]),
+})
+
+/** Method, path and schemas of each route. */
+export const classic = {
+  createKey: {
+    method: 'POST',
+    url: '/keys',
+    schema: { body: CreateBody, response: { 201: Created } },
+  },
+  drawKey: { method: 'GET', url: '/keys', schema: { response: { 200: Drawn, 404: Empty } } },
+  showKey: { method: 'GET', url: '/keys/:id', schema: { response: { 200: Shown, 404: Empty } } },
+  unblockKey: { method: 'PUT', url: '/keys/:id', schema: { response: { 200: Empty, 404: Empty } } },
+  deleteKey: {
+    method: 'DELETE',
+    url: '/keys/:id',
+    schema: { response: { 200: Empty, 404: Empty } },
+  },
+  keepKeyAlive: {
+    method: 'PUT',
+    url: '/keepalive/:id',
+    schema: { response: { 200: Empty, 404: Empty } },
+  },
+} as const
+
+export type CreateBody = Type.Static<typeof CreateBody>
+export type Created = Type.Static<typeof Created>
+export type Drawn = Type.Static<typeof Drawn>
+export type Shown = Type.Static<typeof Shown>

@@ -1,0 +1,52 @@
+import type { Refusal } from '../engine/errors.ts'
+import type { Change, ChangeName, Operation, PoolCounts, Results } from '../engine/operations.ts'
+import type { Policy } from '../engine/policy.ts'
+
+/**
+ * Where pools live. Everything that a key can undergo goes through the one verb `run`.
+ *
+ * What every store guarantees:
+ * - A resolved promise is a kept one: what was answered stays, on the terms of that store.
+ * - Operations of one call are done in order. Each is atomic; of simultaneous draws each key goes to one
+ *   at most.
+ * - No answer shows a key, lease or cooldown after its time, whether or not `settle` has come round.
+ * - Refusals are values. A rejected promise means that the store itself failed, and that the outcome is
+ *   unknown.
+ */
+export interface Store {
+  /** Does the operations in order on one pool; one result for each. */
+  run<const O extends readonly Operation[]>(pool: string, operations: O): Promise<Results<O>>
+
+  /** Creates the pool, or replaces its policy, which counts from the next event on. */
+  putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal>
+  /** The pool and its keys are gone when this resolves; memory is freed by `settle`. */
+  removePool(name: string): Promise<Refusal | null>
+  policy(name: string): Promise<Policy | undefined>
+
+  /** Does what has fallen due for about `budgetMs`, then says by `wakeAt` when to be called again. */
+  settle(budgetMs: number): Promise<void>
+  /** A consistent look at everything, once all that is due is settled; names `pools` of the pools. */
+  stats(pools: number): Promise<StoreStats>
+
+  close(): Promise<void>
+}
+
+/** What a store tells of its own accord. */
+export interface StoreEvents {
+  /** `settle` is wanted at that instant (ms since the epoch), or at once if it is past. */
+  wakeAt: (instant: number) => void
+  /** Keys of the pool may have become available: a hint to ask again. */
+  available?: (pool: string) => void
+  /** Something has happened for good, in this order. */
+  changed?: (changes: readonly Change[]) => void
+}
+
+export interface StoreStats {
+  keys: Omit<PoolCounts, 'nextAvailableAt'>
+  poolCount: number
+  /** The first pools by age, as many as were asked for. */
+  pools: { name: string; counts: PoolCounts }[]
+  changes: Readonly<Record<ChangeName, number>>
+  /** Memory of the store's own structures. */
+  bytes: number
+}
