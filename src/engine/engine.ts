@@ -1,7 +1,7 @@
 import { DeadlinePages, Deadlines } from './deadlines.ts'
 import { REFUSED, type Refusal } from './errors.ts'
 import type { Lease, Operation, PoolCounts, Result } from './operations.ts'
-import type { Policy } from './policy.ts'
+import { contradiction, type Policy } from './policy.ts'
 import { perform } from './perform.ts'
 import { Pool, UNSETTLED } from './pool.ts'
 import type { Random } from './random.ts'
@@ -69,6 +69,8 @@ export class Engine {
 
   /** Creates a pool, or gives one a new policy, which counts from the next event on. */
   putPool(name: string, policy: Policy): 'created' | 'replaced' | Refusal {
+    const wrong = contradiction(policy)
+    if (wrong !== null) return { code: 'invalid_policy', detail: wrong }
     const pool = this.#byName.get(name)
     if (pool !== undefined) {
       pool.policy = policy

@@ -14,7 +14,6 @@ export const ERRORS = {
   internal_error: { status: 500, title: 'The server failed; the outcome is unknown.' },
   key_not_found: { status: 404, title: 'No such key.' },
   pool_not_found: { status: 404, title: 'No such pool.' },
-  pool_exists: { status: 409, title: 'A pool of that name exists.' },
   too_many_pools: { status: 409, title: 'The server holds as many pools as it can.' },
   invalid_policy: { status: 422, title: 'The policy contradicts itself.' },
   key_not_leased: { status: 409, title: 'The key is not leased, or not by that lease.' },
@@ -48,6 +47,8 @@ export type EndReason = (typeof END_REASONS)[number]
 /** What an operation answers when it changes nothing. */
 export interface Refusal {
   readonly code: ErrorCode
+  /** `invalid_policy`: what is wrong with it. */
+  readonly detail?: string
   /** `lease_ended`: how it ended, where still known. */
   readonly reason?: EndReason
   /** `pool_exhausted`: ms until the earliest end of a lease or cooldown. */
