@@ -167,22 +167,24 @@ export function isRefusal(result: Result): result is Refusal {
   return 'code' in result
 }
 
-/** What has happened to a key; the names are those of the events and metrics. */
-export const CHANGE_NAMES = [
-  'created',
-  'leased',
-  'renewed',
-  'released',
-  'unblocked',
-  'revoked',
-  'lease_expired',
-  'kept_alive',
-  'updated',
-  'deleted',
-  'key_expired',
-] as const
+/** What has happened to a key, by number; the names are those of the events and metrics. */
+export const ChangeKind = {
+  created: 0,
+  leased: 1,
+  renewed: 2,
+  released: 3,
+  unblocked: 4,
+  revoked: 5,
+  lease_expired: 6,
+  kept_alive: 7,
+  updated: 8,
+  deleted: 9,
+  key_expired: 10,
+} as const
 
-export type ChangeName = (typeof CHANGE_NAMES)[number]
+export type ChangeName = keyof typeof ChangeKind
+export type ChangeKind = (typeof ChangeKind)[ChangeName]
+export const CHANGE_NAMES = Object.keys(ChangeKind) as ChangeName[]
 
 export interface Change {
   kind: ChangeName

@@ -1,7 +1,7 @@
 import { Deadlines } from './deadlines.ts'
 import { END_REASONS, REFUSED, type Refusal } from './errors.ts'
 import { type LeaseRef, randomKeyId } from './ids.ts'
-import type { ChangeName, PoolCounts } from './operations.ts'
+import { ChangeKind, type PoolCounts } from './operations.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import { NEVER, State } from './rows.ts'
@@ -125,7 +125,7 @@ export class Pool {
     index.add(slot)
     this.sets.add(slot, State.available)
     this.#lives.set(slot, expiresAt)
-    this.#tables.changed('created', this.name, slot)
+    this.#tables.changed(ChangeKind.created, this.name, slot)
     this.#tables.onAvailable?.(this.name)
     return slot
   }
@@ -149,7 +149,7 @@ export class Pool {
     const hold = this.#takeHold(slot)
     for (let word = 0; word < 3; word++) holds.setSecretWord(hold, word, random.uint32())
     transitions.grant(rows, holds, slot, this.policy, this.#tables.nextToken(now), ttlMs, now)
-    this.#place(slot, State.available, 'leased')
+    this.#place(slot, State.available, ChangeKind.leased)
   }
 
   /** False: the lease is at `maxLeaseTotalMs` already. */
@@ -157,29 +157,29 @@ export class Pool {
     const { rows, holds } = this.#tables
     if (!transitions.renew(rows, holds, slot, this.policy, ttlMs, now)) return false
     if (keepAlive) this.#keepAlive(slot, now)
-    this.#place(slot, State.leased, 'renewed')
+    this.#place(slot, State.leased, ChangeKind.renewed)
     return true
   }
 
   release(slot: number, outcome: Outcome, retryAfterMs: number | undefined, now: number): void {
     transitions.release(this.#tables.rows, slot, this.policy, outcome, retryAfterMs, now)
-    this.#place(slot, State.leased, 'released')
+    this.#place(slot, State.leased, ChangeKind.released)
   }
 
   unblock(slot: number, now: number): void {
     transitions.unblock(this.#tables.rows, slot, this.policy, now)
-    this.#place(slot, State.leased, 'unblocked')
+    this.#place(slot, State.leased, ChangeKind.unblocked)
   }
 
   revoke(slot: number, now: number): void {
     transitions.revoke(this.#tables.rows, slot, this.policy, now)
-    this.#place(slot, State.leased, 'revoked')
+    this.#place(slot, State.leased, ChangeKind.revoked)
   }
 
   keepAlive(slot: number, now: number): void {
     this.#keepAlive(slot, now)
     // Its hold, which the key would have ended, may now end first.
-    this.#place(slot, this.#tables.rows.state(slot), 'kept_alive')
+    this.#place(slot, this.#tables.rows.state(slot), ChangeKind.kept_alive)
   }
 
   /** Undefined leaves the flag as it is. */
@@ -189,7 +189,7 @@ export class Pool {
     if (disabled === true) transitions.disable(rows, slot)
     if (disabled === false) transitions.enable(rows, slot, now)
     if (endCooldown) transitions.endCooldown(rows, slot, now)
-    this.#place(slot, before, 'updated')
+    this.#place(slot, before, ChangeKind.updated)
   }
 
   remove(slot: number): void {
@@ -202,7 +202,7 @@ export class Pool {
     const before = rows.state(slot)
     transitions.lapse(rows, holds, slot, now)
     if (rows.state(slot) !== before) {
-      this.#place(slot, before, before === State.leased ? 'lease_expired' : null)
+      this.#place(slot, before, before === State.leased ? ChangeKind.lease_expired : null)
     }
   }
 
@@ -223,7 +223,7 @@ export class Pool {
   }
 
   /** Brings set, hold and deadline of a key in line with its row, which says what it is now. */
-  #place(slot: number, before: State, change: ChangeName | null): void {
+  #place(slot: number, before: State, change: ChangeKind | null): void {
     const { rows } = this.#tables
     const state = rows.state(slot)
     if (state !== before) {
@@ -261,7 +261,7 @@ export class Pool {
   #end(slot: number, reason: 'key_expired' | 'key_deleted'): void {
     const { rows } = this.#tables
     if (rows.state(slot) === State.leased) rows.setEndReason(slot, END_REASONS.indexOf(reason))
-    const change = reason === 'key_expired' ? 'key_expired' : 'deleted'
+    const change = reason === 'key_expired' ? ChangeKind.key_expired : ChangeKind.deleted
     this.#tables.changed(change, this.name, slot)
     this.#forget(slot)
   }

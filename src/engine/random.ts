@@ -4,11 +4,11 @@ export interface Random {
   uint32(): number
 }
 
-/** A uniform integer in [0, bound), 1 <= bound <= 2^32, without the bias of a bare modulo. */
+/** A uniform integer in [0, bound), 1 <= bound <= 2^31: as many bits as it takes, until they fit. */
 export function below(random: Random, bound: number): number {
-  const limit = 2 ** 32 - (2 ** 32 % bound)
+  const mask = 0xffffffff >>> Math.clz32(bound)
   for (;;) {
-    const drawn = random.uint32()
-    if (drawn < limit) return drawn % bound
+    const drawn = (random.uint32() & mask) >>> 0
+    if (drawn < bound) return drawn
   }
 }

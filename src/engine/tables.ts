@@ -2,7 +2,7 @@ import { DeadlinePages } from './deadlines.ts'
 import { HOLD_DEADLINE_WORD, Holds } from './holds.ts'
 import { formatKeyId } from './ids.ts'
 import { KeyIndex } from './key-index.ts'
-import type { Change, ChangeName } from './operations.ts'
+import { CHANGE_NAMES, type Change, type ChangeKind } from './operations.ts'
 import { Pages } from './pages.ts'
 import type { Random } from './random.ts'
 import { LIFE_WORD, Rows } from './rows.ts'
@@ -24,20 +24,8 @@ export class Tables {
   readonly random: Random
   /** Why keys are disabled, by slot, for those that have a reason. */
   readonly disabledReasons = new Map<number, string>()
-  /** How often each kind of change has happened since the start. */
-  readonly changeCounts: Record<ChangeName, number> = {
-    created: 0,
-    leased: 0,
-    renewed: 0,
-    released: 0,
-    unblocked: 0,
-    revoked: 0,
-    lease_expired: 0,
-    kept_alive: 0,
-    updated: 0,
-    deleted: 0,
-    key_expired: 0,
-  }
+  /** How often each kind of change has happened since the start, by ChangeKind. */
+  readonly changeCounts: number[] = CHANGE_NAMES.map(() => 0)
   /** Set by who wants to be told of each change, not only its count. */
   onChange: ((change: Change) => void) | null = null
   /** Set by who wants to be told that a pool, by name, may have a key to give. */
@@ -83,10 +71,15 @@ export class Tables {
     return this.#lastToken
   }
 
-  changed(kind: ChangeName, pool: string, slot: number): void {
-    this.changeCounts[kind]++
+  changed(kind: ChangeKind, pool: string, slot: number): void {
+    this.changeCounts[kind]!++
     if (this.onChange === null) return
     const { rows } = this
-    this.onChange({ kind, pool, keyId: formatKeyId(rows, slot), fencingToken: rows.token(slot) })
+    this.onChange({
+      kind: CHANGE_NAMES[kind]!,
+      pool,
+      keyId: formatKeyId(rows, slot),
+      fencingToken: rows.token(slot),
+    })
   }
 }

@@ -41,25 +41,21 @@ export class HttpServer {
   private constructor(orchestrator: Orchestrator, log: Log) {
     this.#orchestrator = orchestrator
     this.#log = log
-    let dispatch: (request: IncomingMessage, response: ServerResponse) => void
-    this.#server = createServer(
-      {
-        maxHeaderSize: MAX_HEADER_BYTES,
-        headersTimeout: HEADERS_TIMEOUT_MS,
-        requestTimeout: REQUEST_TIMEOUT_MS,
-        keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-        connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-      },
-      (request, response) => {
-        if (this.#admit(request, response)) dispatch(request, response)
-      },
-    )
-    this.#server.on('clientError', answerBrokenRequest)
     this.#app = Fastify({
-      serverFactory: (handler) => {
-        dispatch = handler
-        return this.#server
-      },
+      serverFactory: (dispatch) =>
+        createServer(
+          {
+            maxHeaderSize: MAX_HEADER_BYTES,
+            headersTimeout: HEADERS_TIMEOUT_MS,
+            requestTimeout: REQUEST_TIMEOUT_MS,
+            keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+            connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+          },
+          (request, response) => {
+            if (this.#admit(request, response)) dispatch(request, response)
+          },
+        ),
+      clientErrorHandler: answerBrokenRequest,
       bodyLimit: MAX_BODY_BYTES,
       routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_HEADER_BYTES },
       exposeHeadRoutes: false, // HEAD would draw a key
@@ -72,6 +68,7 @@ export class HttpServer {
         else void sendProblem(reply, 'route_not_found')
       },
     })
+    this.#server = this.#app.server
   }
 
   static async create(orchestrator: Orchestrator, log: Log): Promise<HttpServer> {

@@ -1,7 +1,14 @@
 import type { Clock } from '../../clock.ts'
 import { Engine, Run } from '../../engine/engine.ts'
 import type { Refusal } from '../../engine/errors.ts'
-import type { Change, Operation, Results } from '../../engine/operations.ts'
+import {
+  CHANGE_NAMES,
+  type Change,
+  ChangeKind,
+  type ChangeName,
+  type Operation,
+  type Results,
+} from '../../engine/operations.ts'
 import type { Policy } from '../../engine/policy.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
@@ -79,7 +86,7 @@ export class EmbeddedStore implements Store {
       keys: { available: available!, leased: leased!, cooling: cooling!, disabled: disabled! },
       poolCount: this.#engine.poolCount,
       pools: [...named.map((name) => ({ name, counts: this.#engine.settledCounts(name)! }))],
-      changes: tables.changeCounts,
+      changes: namedCounts(tables.changeCounts),
       bytes: tables.bytes,
     }
   }
@@ -107,4 +114,9 @@ export class EmbeddedStore implements Store {
     this.#announced = due
     this.#events.wakeAt(due)
   }
+}
+
+function namedCounts(counts: number[]): Record<ChangeName, number> {
+  const entries = CHANGE_NAMES.map((name) => [name, counts[ChangeKind[name]]!])
+  return Object.fromEntries(entries) as Record<ChangeName, number>
 }
