@@ -8,8 +8,8 @@ import type { Random } from './random.ts'
 import { MAX_POOL_NUMBER } from './rows.ts'
 import { type TableLimits, Tables } from './tables.ts'
 
-/** Keys settled before each run: more than one run can make due, so a backlog is a storm. */
-const SETTLED_BEFORE_RUN = 256
+/** Keys settled before each run. More than that is a storm, which the sweeper works off. */
+const SETTLED_BEFORE_RUN = 64
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run {

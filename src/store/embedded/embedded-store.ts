@@ -17,7 +17,7 @@ import type { Store, StoreEvents, StoreStats } from '../store.ts'
 
 /** Keys settled between two looks at the stopwatch. */
 const SLICE = 64
-/** How long a caller that must wait for settling works before it lets others go first. */
+/** How long is settled for those who wait for it before others go first. */
 const TURN_MS = 0.5
 
 /** The engine in this process. */
@@ -28,6 +28,7 @@ export class EmbeddedStore implements Store {
   /** The instant that was last announced by `wakeAt`, unless it has come. */
   #announced = NEVER
   #changes: Change[] = []
+  #nextTurn: Promise<void> | null = null
 
   /** @throws RangeError where the operating system refuses to reserve room for that many keys. */
   constructor(limits: TableLimits, clock: Clock, random: Random, events: StoreEvents) {
@@ -44,40 +45,33 @@ export class EmbeddedStore implements Store {
     operations: O,
   ): Promise<Results<O>> {
     const run = new Run(pool, operations)
-    while (!this.#engine.run(run, this.#clock.now())) {
-      await this.#clock.yield()
-      this.#settleFor(TURN_MS)
-    }
+    while (!this.#engine.run(run, this.#clock.now())) await this.#turn()
     this.#announce()
     return run.results as Results<O>
   }
 
   async putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal> {
-    return Promise.resolve(this.#engine.putPool(name, policy))
+    return this.#engine.putPool(name, policy)
   }
 
   async removePool(name: string): Promise<Refusal | null> {
     const refusal = this.#engine.removePool(name)
     this.#announce()
-    return Promise.resolve(refusal)
+    return refusal
   }
 
   async policy(name: string): Promise<Policy | undefined> {
-    return Promise.resolve(this.#engine.policy(name))
+    return this.#engine.policy(name)
   }
 
   async settle(budgetMs: number): Promise<void> {
     this.#announced = NEVER
     this.#settleFor(budgetMs)
     this.#announce()
-    return Promise.resolve()
   }
 
   async stats(pools: number): Promise<StoreStats> {
-    while (this.#engine.nextDue <= this.#clock.now()) {
-      this.#settleFor(TURN_MS)
-      await this.#clock.yield()
-    }
+    while (this.#engine.nextDue <= this.#clock.now()) await this.#turn()
     this.#announce()
     const { tables } = this.#engine
     const [disabled, cooling, leased, available] = tables.stateCounts
@@ -92,7 +86,16 @@ export class EmbeddedStore implements Store {
   }
 
   async close(): Promise<void> {
-    return Promise.resolve()
+    // Nothing to write: what is in memory ends with the process.
+  }
+
+  /** Settles for a while when others have had their turn. All who wait share it: many cost no more than one. */
+  #turn(): Promise<void> {
+    this.#nextTurn ??= this.#clock.yield().then(() => {
+      this.#nextTurn = null
+      this.#settleFor(TURN_MS)
+    })
+    return this.#nextTurn
   }
 
   #settleFor(budgetMs: number): void {
