@@ -104,13 +104,13 @@ export class Engine {
     let done = 0
     while (done < limit) {
       const closing = this.#closing.at(-1)
-      if (closing !== undefined) {
-        done += closing.drain(limit - done)
-        if (closing.sets.size === 0) this.#close(closing)
-      } else if (this.#agenda.next <= now) {
+      if (this.#agenda.next <= now) {
         const pool = this.#byNumber[this.#agenda.top]!
         done += pool.settle(now, limit - done)
         this.#schedule(pool)
+      } else if (closing !== undefined) {
+        done += closing.drain(limit - done)
+        if (closing.sets.size === 0) this.#close(closing)
       } else {
         break
       }
