@@ -86,7 +86,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'max-total-keys',
     placeholder: 'NUMBER',
     fallback: '16000000',
-    help: 'keys that all pools together may hold; reserves addresses, not memory',
+    help: 'keys that all pools may hold together',
     ...wholeNumber(1, MAX_SLOTS),
   },
   logLevel: {
@@ -153,6 +153,7 @@ export function settingsHelp(): string {
       ? { left: `--${flag}`, right: help }
       : { left: `--${flag} ${placeholder}`, right: `${help} (${fallback})` },
   )
+  rows.push({ left: '--help', right: 'show this text' })
   const width = Math.max(...rows.map(({ left }) => left.length))
   return rows.map(({ left, right }) => `  ${left.padEnd(width)}  ${right}`).join('\n')
 }

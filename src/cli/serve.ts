@@ -18,7 +18,6 @@ Starts the server. Each option is an environment variable too: --key-lifetime is
 TOKEN_ORCHESTRATOR_KEY_LIFETIME.
 
 ${settingsHelp()}
-  --help${' '.repeat(16)}  show this text
 `
 
 /** Runs a server until a signal ends it. @returns the exit code. */

@@ -9,10 +9,14 @@ const FORWARDING = new Set(['forwarded', 'via', 'x-real-ip'])
 
 /** What is wrong with the request, for its sender; null if nothing is. */
 export function whyNotLocal(request: IncomingMessage): string | null {
-  const { headers } = request
+  const { headers, url } = request
   const { host, origin } = headers
   if (host === undefined || !LOOPBACK_HOST.test(host)) {
     return 'The Host header must be localhost or a loopback address.'
+  }
+  // A target in absolute form goes before the header (RFC 9112, 3.2.2).
+  if (!url!.startsWith('/') && !url!.startsWith(`http://${host}/`)) {
+    return 'The request target names another host.'
   }
   if (origin !== undefined && origin !== `http://${host}`) {
     return 'The Origin header names another site.'

@@ -4,6 +4,7 @@ import {
   METHODS,
   type Server,
   type ServerResponse,
+  STATUS_CODES,
 } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify'
@@ -26,7 +27,7 @@ const TIMEOUT_CHECK_MS = 1000
 /** How long the requests that are under way may take once the server is closing. */
 const DRAIN_MS = 10_000
 
-const JSON_TYPE = /^application\/([\w.-]+\+)?json$/i
+const JSON_TYPE = /^application\/([\w.-]+\+)?json\s*(;|$)/i
 const MEDIA_TYPE = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(;|$)/
 const CLASSIC_KEY_PATH = /^\/(keys|keepalive)\/./
 
@@ -42,19 +43,28 @@ export class HttpServer {
     this.#orchestrator = orchestrator
     this.#log = log
     this.#app = Fastify({
-      serverFactory: (dispatch) =>
-        createServer(
+      serverFactory: (dispatch) => {
+        const handle = (request: IncomingMessage, response: ServerResponse): void => {
+          if (this.#admit(request, response)) dispatch(request, response)
+        }
+        const server = createServer(
           {
+            requireHostHeader: false, // the guard sees to it
+            joinDuplicateHeaders: true, // two hosts are none
             maxHeaderSize: MAX_HEADER_BYTES,
             headersTimeout: HEADERS_TIMEOUT_MS,
             requestTimeout: REQUEST_TIMEOUT_MS,
             keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
             connectionsCheckingInterval: TIMEOUT_CHECK_MS,
           },
-          (request, response) => {
-            if (this.#admit(request, response)) dispatch(request, response)
-          },
-        ),
+          handle,
+        )
+        server.on('checkExpectation', handle) // Node would answer by itself.
+        server.on('connect', (_request, socket: Socket) => {
+          answerBrokenRequest(new Error('CONNECT'), socket)
+        })
+        return server
+      },
       clientErrorHandler: answerBrokenRequest,
       bodyLimit: MAX_BODY_BYTES,
       routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_HEADER_BYTES },
@@ -93,6 +103,9 @@ export class HttpServer {
   /** Takes no more connections and resolves when all that was begun is answered. */
   async close(): Promise<void> {
     this.#draining = true
+    // What is answered from now on leaves no idle connection to wait for.
+    this.#server.keepAliveTimeout = 1
+    this.#server.keepAliveTimeoutBuffer = 0
     const closed = new Promise((resolve) => this.#server.close(resolve))
     const timeout = setTimeout(() => {
       this.#server.closeAllConnections()
@@ -121,7 +134,10 @@ export class HttpServer {
   async #route(): Promise<void> {
     const app = this.#app
     for (const method of METHODS) {
-      if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: false })
+      // Fastify would ask for a type of QUERY's body, before the 405.
+      if (method === 'QUERY' || !app.supportedMethods.includes(method)) {
+        app.addHttpMethod(method, { hasBody: false, overrideExisting: true })
+      }
     }
     const allowed = new Map<string, string[]>()
     app.addHook('onRoute', ({ method, url }) => {
@@ -211,10 +227,12 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
   let code: ErrorCode = 'invalid_request'
   if (error.code === 'HPE_HEADER_OVERFLOW') code = 'headers_too_large'
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') code = 'request_timeout'
+  const { status } = ERRORS[code]
   const body = problem(code)
-  socket.end(
-    `HTTP/1.1 ${String(ERRORS[code].status)} ${ERRORS[code].title}\r\n` +
-      `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${String(Buffer.byteLength(body))}\r\n` +
-      `Cache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
-  )
+  const answer =
+    `HTTP/1.1 ${String(status)} ${STATUS_CODES[status]!}\r\n` +
+    `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${String(Buffer.byteLength(body))}\r\n` +
+    `Cache-Control: no-store\r\nConnection: close\r\n\r\n${body}`
+  // The answer to what came before it on the connection goes first.
+  setImmediate(() => socket.end(answer))
 }

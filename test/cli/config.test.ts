@@ -1,0 +1,130 @@
+/** Every setting with every kind of wrong value, as flag and as environment variable. */
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { ConfigError, readConfig, settingsHelp } from '../../src/config.ts'
+
+/** Every flag of `serve` with what it must not be. */
+const WRONG_VALUES: Record<string, string[]> = {
+  host: ['0.0.0.0', '::', '192.168.1.1', 'example.com', '127.0.0.1.example.com', '127.0.0', ''],
+  port: ['-1', '65536', '1.5', 'http', '0x50', '8080 ', ''],
+  memory: ['yes', 'TRUE', '2'],
+  'key-lifetime': ['0s', '5', 'm', '-5m', '1.5h', '5 m', '1d', '3661d', '87661h', '5M', ''],
+  'lease-ttl': ['0ms', '60', 's', '60 s', '1e3ms', '87661h', ''],
+  'max-keys': ['0', '10000001', '1e3', '-1', 'many', ''],
+  'max-total-keys': ['0', '99999999999', '1_000', ''],
+  'log-level': ['verbose', 'INFO', 'trace', ''],
+}
+
+/** What each must be, as the message puts it. */
+const MUST: Record<string, RegExp> = {
+  host: /a loopback address/,
+  port: /a whole number from 0 to 65535/,
+  memory: /true or false/,
+  'key-lifetime': /a duration like 500ms, 60s, 5m or 1h/,
+  'lease-ttl': /a duration like 500ms, 60s, 5m or 1h/,
+  'max-keys': /a whole number from 1 to 10000000/,
+  'max-total-keys': /a whole number from 1 to \d+/,
+  'log-level': /one of debug, info, warn, error, silent/,
+}
+
+const RIGHT_VALUES: Record<string, [text: string, value: unknown][]> = {
+  host: [
+    ['127.0.0.1', '127.0.0.1'],
+    ['127.1.2.3', '127.1.2.3'],
+    ['::1', '::1'],
+    ['localhost', 'localhost'],
+  ],
+  port: [
+    ['0', 0],
+    ['65535', 65_535],
+  ],
+  'key-lifetime': [
+    ['1ms', 1],
+    ['500ms', 500],
+    ['60s', 60_000],
+    ['5m', 300_000],
+    ['1h', 3_600_000],
+    ['87660h', 315_576_000_000],
+  ],
+  'max-keys': [
+    ['1', 1],
+    ['10000000', 10_000_000],
+  ],
+  'log-level': [
+    ['debug', 'debug'],
+    ['silent', 'silent'],
+  ],
+}
+
+const flags = Object.keys(MUST)
+
+function variableOf(flag: string): string {
+  return `TOKEN_ORCHESTRATOR_${flag.toUpperCase().replaceAll('-', '_')}`
+}
+
+/** The setting's name in the code. */
+function nameOf(flag: string): string {
+  const camel = flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+  return /lifetime|ttl/.test(flag) ? `${camel}Ms` : camel
+}
+
+function assertRefused(read: () => unknown, source: string, flag: string, value: string): void {
+  assert.throws(read, (error) => {
+    assert.ok(error instanceof ConfigError)
+    assert.ok(error.message.startsWith(`${source} must be `), error.message)
+    assert.match(error.message, MUST[flag]!)
+    assert.ok(error.message.endsWith(`, not "${value}".`), error.message)
+    return true
+  })
+}
+
+test('all settings are tried here', () => {
+  const known = [...settingsHelp().matchAll(/^ {2}--(?!help)([\w-]+)/gm)].map(([, flag]) => flag)
+  assert.deepEqual(known, flags)
+  assert.deepEqual(Object.keys(WRONG_VALUES), flags)
+})
+
+suite('a wrong value is named with what it must be', () => {
+  for (const flag of flags) {
+    test(flag, () => {
+      for (const value of WRONG_VALUES[flag]!) {
+        // A switch takes no value on the command line; an empty variable is one that is not set.
+        if (flag !== 'memory') {
+          assertRefused(() => readConfig([`--${flag}=${value}`], {}), `--${flag}`, flag, value)
+        }
+        if (value !== '') {
+          const variable = variableOf(flag)
+          assertRefused(() => readConfig([], { [variable]: value }), variable, flag, value)
+        }
+      }
+    })
+  }
+})
+
+suite('a right value is read, as flag and as variable', () => {
+  for (const [flag, values] of Object.entries(RIGHT_VALUES)) {
+    test(flag, () => {
+      for (const [text, value] of values) {
+        for (const config of [
+          readConfig([`--${flag}`, text], { [variableOf(flag)]: 'overruled' }),
+          readConfig([], { [variableOf(flag)]: text }),
+        ]) {
+          assert.equal(config?.[nameOf(flag) as keyof typeof config], value)
+        }
+      }
+    })
+  }
+
+  test('memory', () => {
+    assert.equal(readConfig(['--memory'], { TOKEN_ORCHESTRATOR_MEMORY: 'false' })?.memory, true)
+    for (const [text, value] of [
+      ['true', true],
+      ['1', true],
+      ['false', false],
+      ['0', false],
+      ['', false],
+    ] as const) {
+      assert.equal(readConfig([], { TOKEN_ORCHESTRATOR_MEMORY: text })?.memory, value, text)
+    }
+  })
+})

@@ -1,0 +1,68 @@
+/** The package as it is published: what is in it, and that it works where nothing else is installed. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { Command, listeningPort, ROOT } from '../support/command.ts'
+
+interface Packed {
+  filename: string
+  files: { path: string; mode: number }[]
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'token-orchestrator-'))
+const bin = join(folder, 'node_modules', '.bin', 'token-orchestrator')
+after(() => {
+  rmSync(folder, { recursive: true })
+})
+
+/** @returns what it wrote to stdout. */
+async function run(file: string, args: string[], cwd = folder): Promise<string> {
+  await using command = new Command(file, args, { cwd })
+  assert.equal(await command.code, 0, command.stderr)
+  return command.stdout
+}
+
+suite('the package', () => {
+  let packed: Packed
+
+  test('is packed', async () => {
+    // The build that goes before it speaks too; the JSON comes last.
+    const stdout = await run('npm', ['pack', '--json', '--pack-destination', folder], ROOT)
+    const [only] = JSON.parse(stdout.slice(stdout.search(/^\[/m))) as Packed[]
+    packed = only!
+  })
+
+  test('holds the built code, its documents and nothing else', () => {
+    const paths = packed.files.map(({ path }) => path)
+    const others = paths.filter((path) => !path.startsWith('dist/'))
+    assert.deepEqual(others.sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
+    for (const path of paths.filter((path) => path.startsWith('dist/'))) {
+      assert.match(path, /\.(js|d\.ts)$/)
+    }
+    assert.ok(paths.includes('dist/cli/main.js'))
+  })
+
+  test('installs into an empty folder', async () => {
+    const quiet = ['--no-audit', '--no-fund', '--prefer-offline', '--no-package-lock']
+    await run('npm', ['install', ...quiet, join(folder, packed.filename)])
+  })
+
+  test('knows its version', async () => {
+    const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+      version: string
+    }
+    assert.equal(await run(bin, ['--version']), `${manifest.version}\n`)
+  })
+
+  test('serves', async () => {
+    await using command = new Command(bin, ['serve', '--memory', '--port', '0'], { cwd: folder })
+    const url = `http://127.0.0.1:${String(await listeningPort(command))}/keys`
+    const made = (await (await fetch(url, { method: 'POST' })).json()) as { keyId: string }
+    const drawn = (await (await fetch(url)).json()) as { keyId: string }
+    assert.equal(drawn.keyId, made.keyId)
+    command.kill('SIGTERM')
+    assert.equal(await command.code, 0)
+  })
+})

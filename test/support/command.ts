@@ -1,0 +1,111 @@
+/** Commands in processes of their own, the server's above all. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+
+/** Longer than any command here takes to say what is waited for. */
+const PATIENCE_MS = 60_000
+
+export interface CommandOptions {
+  env?: Record<string, string>
+  cwd?: string
+}
+
+/** A running command and what it has said so far. `await using` ends it, and whatever it started. */
+export class Command implements AsyncDisposable {
+  stdout = ''
+  stderr = ''
+  /** The exit code; null if a signal ended it. */
+  readonly code: Promise<number | null>
+  readonly #process: ChildProcess
+  /** Called at each word, and at the end. */
+  #onNews = (): void => undefined
+  #ended = false
+
+  constructor(file: string, args: string[], { env, cwd = ROOT }: CommandOptions = {}) {
+    this.#process = spawn(file, args, {
+      cwd,
+      env: { ...cleanEnvironment(), ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // a process group, so that what npm or a shell starts can be ended too
+    })
+    for (const stream of ['stdout', 'stderr'] as const) {
+      this.#process[stream]!.setEncoding('utf8').on('data', (text: string) => {
+        this[stream] += text
+        this.#onNews()
+      })
+    }
+    this.code = new Promise((resolve, reject) => {
+      this.#process.on('error', reject)
+      this.#process.on('close', (code) => {
+        this.#ended = true
+        this.#onNews()
+        resolve(code)
+      })
+    })
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    process.kill(-this.#process.pid!, signal)
+  }
+
+  /** Waits until the command has said it. @returns the match. */
+  async says(pattern: RegExp): Promise<RegExpExecArray> {
+    let late = false
+    for (;;) {
+      const match = pattern.exec(this.stdout)
+      if (match !== null) return match
+      const said = `${this.stdout}${this.stderr}`
+      assert.ok(!this.#ended && !late, `It never said ${pattern.source}, but:\n${said}`)
+      await new Promise<void>((resolve) => {
+        const patience = setTimeout(() => {
+          late = true
+          resolve()
+        }, PATIENCE_MS)
+        this.#onNews = () => {
+          clearTimeout(patience)
+          resolve()
+        }
+      })
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#ended) this.kill('SIGKILL')
+    await this.code
+  }
+}
+
+/** The CLI from its sources. */
+export function startCli(args: string[], options?: CommandOptions): Command {
+  return new Command(process.execPath, [MAIN, ...args], options)
+}
+
+/** Starts a server on a port of its own and waits until it listens. */
+export async function startServe(
+  args: string[] = [],
+  options?: CommandOptions,
+): Promise<{ command: Command; port: number } & AsyncDisposable> {
+  const command = startCli(['serve', '--memory', '--port', '0', ...args], options)
+  const port = await listeningPort(command)
+  return { command, port, [Symbol.asyncDispose]: () => command[Symbol.asyncDispose]() }
+}
+
+/** Waits for the line that says where the server listens. */
+export async function listeningPort(command: Command): Promise<number> {
+  const [, port] = await command.says(/http:\/\/[^/\s"]+:(\d+)/)
+  return Number(port)
+}
+
+/** This process's environment with its own Node first, and without settings that would reach a server. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = {}
+  for (const [name, value] of Object.entries(process.env)) {
+    if (!/^(TOKEN_ORCHESTRATOR_|NODE_TEST_CONTEXT$)/.test(name)) env[name] = value
+  }
+  return { ...env, PATH: `${dirname(process.execPath)}:${process.env.PATH ?? ''}` }
+}

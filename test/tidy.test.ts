@@ -1,0 +1,224 @@
+/** What holds of the sources and documents themselves: layers, purity, sizes, and tables that agree. */
+import assert from 'node:assert/strict'
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { suite, test } from 'node:test'
+import ts from 'typescript'
+import { settingsHelp } from '../src/config.ts'
+import { ERRORS } from '../src/engine/errors.ts'
+import { ROOT } from './support/command.ts'
+
+/** What each layer may import besides itself. A layer is a folder or a file right under src. */
+const MAY_IMPORT: Record<string, string[]> = {
+  engine: [],
+  'clock.ts': [],
+  'log.ts': [],
+  'random.ts': ['engine'],
+  'config.ts': ['engine', 'log.ts'],
+  store: ['engine', 'clock.ts'],
+  service: ['store', 'engine', 'clock.ts'],
+  http: ['service', 'engine', 'log.ts'],
+  cli: ['http', 'service', 'store', 'engine', 'config.ts', 'clock.ts', 'log.ts', 'random.ts'],
+}
+
+/** Layers that are handed time and chance, and leave files and the process alone. */
+const PURE = ['engine', 'store', 'service']
+const IMPURE_NAMES = [
+  ...['Date', 'performance', 'process', 'crypto', 'console', 'fetch', 'Math.random'],
+  ...['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask'],
+]
+const IMPURE_MODULES = ['fs', 'fs/promises', 'timers', 'timers/promises', 'process', 'perf_hooks']
+
+const MAX_SOURCE_LINES = 400
+const MAX_README_LINES = 80
+
+const SOURCES = globSync('src/**/*.ts', { cwd: ROOT })
+const DOCUMENTS = globSync(['*.md', 'docs/**/*.md'], { cwd: ROOT })
+
+function read(file: string): string {
+  return readFileSync(join(ROOT, file), 'utf8')
+}
+
+type Imports = ReadonlyMap<string, readonly string[]>
+
+/** The files that each file imports, or `..` where it leaves src; packages are not followed. */
+function importsOf(files: string[]): Imports {
+  const local = (file: string): string[] =>
+    specifiersIn(read(file))
+      .filter((specifier) => specifier.startsWith('.'))
+      .map((specifier) => normalize(join(dirname(file), specifier)))
+  return new Map(files.map((file) => [file, local(file)]))
+}
+
+function specifiersIn(code: string): string[] {
+  return ts.preProcessFile(code).importedFiles.map(({ fileName }) => fileName)
+}
+
+/** A way along the imports that comes back to where it began; null if there is none. */
+function cycleIn(imports: Imports): string[] | null {
+  const harmless = new Set<string>()
+  const walk = (file: string, path: string[]): string[] | null => {
+    const seenAt = path.indexOf(file)
+    if (seenAt >= 0) return [...path.slice(seenAt), file]
+    if (harmless.has(file)) return null
+    for (const next of imports.get(file) ?? []) {
+      const cycle = walk(next, [...path, file])
+      if (cycle !== null) return cycle
+    }
+    harmless.add(file)
+    return null
+  }
+  for (const file of imports.keys()) {
+    const cycle = walk(file, [])
+    if (cycle !== null) return cycle
+  }
+  return null
+}
+
+/** Imports that go up, or out of src. */
+function trespassesIn(imports: Imports): string[] {
+  const layerOf = (file: string): string => /^src\/([^/]+)/.exec(file)?.[1] ?? 'outside'
+  return [...imports].flatMap(([file, imported]) => {
+    const layer = layerOf(file)
+    const allowed = [layer, ...(MAY_IMPORT[layer] ?? [])]
+    return imported
+      .filter((other) => !allowed.includes(layerOf(other)))
+      .map((other) => `${file} -> ${other}`)
+  })
+}
+
+/** Names and modules by which code would reach for time, chance, files or the process. */
+function impuritiesIn(code: string): string[] {
+  const found = specifiersIn(code).filter((specifier) =>
+    IMPURE_MODULES.includes(specifier.replace(/^node:/, '')),
+  )
+  const visit = (node: ts.Node): void => {
+    const named = ts.isIdentifier(node) || ts.isPropertyAccessExpression(node)
+    if (named && IMPURE_NAMES.includes(node.getText())) found.push(node.getText())
+    ts.forEachChild(node, visit)
+  }
+  visit(ts.createSourceFile('code.ts', code, ts.ScriptTarget.Latest, true))
+  return found
+}
+
+suite('layers', () => {
+  test('only downwards', () => {
+    assert.deepEqual(trespassesIn(importsOf(SOURCES)), [])
+  })
+
+  test('no cycles', () => {
+    assert.equal(cycleIn(importsOf(SOURCES)), null)
+  })
+
+  test('each has its rule', () => {
+    const layers = new Set(SOURCES.map((file) => file.split('/')[1]!))
+    assert.deepEqual([...layers].sort(), Object.keys(MAY_IMPORT).sort())
+  })
+
+  test('engine needs no package, and neither it nor store and service reach for the outside', () => {
+    for (const file of SOURCES) {
+      const code = read(file)
+      if (file.startsWith('src/engine/')) {
+        const foreign = specifiersIn(code).filter((specifier) => !specifier.startsWith('.'))
+        assert.deepEqual(foreign, [], file)
+      }
+      if (PURE.some((layer) => file.startsWith(`src/${layer}/`))) {
+        assert.deepEqual(impuritiesIn(code), [], file)
+      }
+    }
+  })
+
+  test('these checks can fail', () => {
+    assert.deepEqual(
+      cycleIn(
+        new Map([
+          ['a', ['b']],
+          ['b', ['c', 'd']],
+          ['d', ['b']],
+        ]),
+      ),
+      ['b', 'd', 'b'],
+    )
+    assert.deepEqual(
+      trespassesIn(
+        new Map([
+          ['src/engine/a.ts', ['src/engine/b.ts', 'src/store/c.ts', 'test/d.ts']],
+          ['src/http/e.ts', ['src/engine/a.ts', 'src/store/c.ts']],
+        ]),
+      ),
+      [
+        'src/engine/a.ts -> src/store/c.ts',
+        'src/engine/a.ts -> test/d.ts',
+        'src/http/e.ts -> src/store/c.ts',
+      ],
+    )
+    const impure = `// Date\nimport fs from 'node:fs'\nexport const a = 'Date' + Date.now() + Math.random()`
+    assert.deepEqual(impuritiesIn(impure), ['node:fs', 'Date', 'Math.random'])
+  })
+})
+
+suite('sizes', () => {
+  test('a source file is one reading', () => {
+    for (const file of SOURCES) {
+      const lines = read(file).split('\n').length
+      assert.ok(lines <= MAX_SOURCE_LINES, `${file} has ${String(lines)} lines`)
+    }
+  })
+
+  test('the README is one reading', () => {
+    assert.ok(read('README.md').trimEnd().split('\n').length <= MAX_README_LINES)
+  })
+})
+
+test('nothing is left for later', () => {
+  const later = new RegExp(['TO' + 'DO', 'FIX' + 'ME', 'X'.repeat(3)].join('|'))
+  for (const file of [...DOCUMENTS, ...globSync('{src,test,bench}/**/*.ts', { cwd: ROOT })]) {
+    assert.doesNotMatch(read(file), later, file)
+  }
+})
+
+suite('errors', () => {
+  test('docs/errors.md lists the codes and statuses of the table', () => {
+    const rows = read('docs/errors.md').matchAll(/^\| *`(\w+)` *\| *(\d{3}) *\|/gm)
+    const documented = [...rows].map(([, code, status]) => [code, Number(status)] as const)
+    const known = Object.entries(ERRORS).map(([code, { status }]) => [code, status] as const)
+    assert.deepEqual(new Map(documented), new Map<string | undefined, number>(known))
+  })
+
+  test('each code is in use', () => {
+    const users = SOURCES.filter((file) => file !== 'src/engine/errors.ts')
+      .map(read)
+      .join()
+    const unused = Object.keys(ERRORS).filter((code) => !new RegExp(`\\b${code}\\b`).test(users))
+    assert.deepEqual(unused, [])
+  })
+})
+
+suite('documents', () => {
+  test('docs/configuration.md names each flag, its variable and its default', () => {
+    const settings = [...settingsHelp().matchAll(/--(?!help)([\w-]+).*?(?: \(([^()]*)\))?$/gm)]
+    const rows = settings.map(([, flag, fallback]) => ({
+      flag: flag!,
+      fallback: fallback ?? 'false',
+    }))
+    const text = read('docs/configuration.md')
+    const documented = [...text.matchAll(/^\| `--([\w-]+)` *\| `(\w+)` *\| `(.*?)` *\|/gm)].map(
+      ([, flag, variable, fallback]) => ({ flag, variable, fallback }),
+    )
+    assert.deepEqual(
+      documented,
+      rows.map(({ flag, fallback }) => {
+        const variable = `TOKEN_ORCHESTRATOR_${flag.toUpperCase().replaceAll('-', '_')}`
+        return { flag, variable, fallback }
+      }),
+    )
+  })
+
+  test('links lead somewhere', () => {
+    for (const file of DOCUMENTS) {
+      for (const [, target] of read(file).matchAll(/\]\((?!https?:|mailto:|#)([^)#\s]+)/g)) {
+        assert.ok(existsSync(join(ROOT, dirname(file), target!)), `${file} links to ${target!}`)
+      }
+    }
+  })
+})
