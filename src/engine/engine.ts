@@ -8,8 +8,8 @@ import type { Random } from './random.ts'
 import { MAX_POOL_NUMBER } from './rows.ts'
 import { type TableLimits, Tables } from './tables.ts'
 
-/** Keys settled before each run. More than that is a storm, which the sweeper works off. */
-const SETTLED_BEFORE_RUN = 64
+/** Keys settled before each run: more than that is a storm, which must not slow every request. */
+const SETTLED_BEFORE_RUN = 16
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run {

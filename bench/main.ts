@@ -1,0 +1,49 @@
+/** `npm run bench -- [engine|pools|http|storm] [--quick] [--json FILE]`; see README.md. */
+import { writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, loadavg, release } from 'node:os'
+import { parseArgs } from 'node:util'
+import { canPin } from './child.ts'
+import { engine } from './engine.ts'
+import { http } from './http.ts'
+import { pools } from './pools.ts'
+import { print, type Table } from './report.ts'
+import { storm } from './storm.ts'
+
+const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = { engine, pools, http, storm }
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean', default: false }, json: { type: 'string' } },
+})
+const names = positionals.length > 0 ? positionals : Object.keys(BENCHES)
+const unknown = names.find((name) => !Object.hasOwn(BENCHES, name))
+if (unknown !== undefined) {
+  console.error(`No benchmark "${unknown}": there are ${Object.keys(BENCHES).join(', ')}.`)
+  process.exit(2)
+}
+
+const machine = {
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: availableParallelism(),
+  pinned: canPin,
+  /** Of the minute before: what other work there is. */
+  load: loadavg()[0]!,
+  system: `${process.platform} ${release()} ${process.arch}`,
+  node: process.version,
+  date: new Date().toISOString(),
+  quick: values.quick,
+}
+console.log(`${machine.cpu}, ${machine.cores} cores, load ${machine.load.toFixed(1)}, ${machine.system}
+Node ${machine.node}, ${machine.date}
+Medians; in brackets the lowest and the highest sample.`)
+if (values.quick)
+  console.log('A QUICK RUN: it shows that the benchmarks work, the figures mean nothing.')
+const results: Record<string, Table[]> = {}
+for (const name of names) {
+  const tables = await BENCHES[name]!(values.quick)
+  tables.forEach(print)
+  results[name] = tables
+}
+if (values.json !== undefined) {
+  writeFileSync(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`)
+}
