@@ -16,7 +16,7 @@ export class DeadlinePages extends Pages {
 
   /** Item `i` keeps its place in `column[i * stride + word]`, which must be 0 before it is added. */
   constructor(entries: number, lists: number, column: Uint32Array, stride: number, word: number) {
-    super(entries, lists)
+    super(entries + lists * ROOT, lists) // each list leaves its first places empty
     this.due = new Float64Array(this.items.length)
     this.#column = column
     this.#stride = stride

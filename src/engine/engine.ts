@@ -18,6 +18,8 @@ export class Run {
   readonly results: Result[] = []
   /** Of an acquire that was interrupted by a storm. */
   leases: Lease[] = []
+  /** The pool that it began on: one made anew under that name is another. */
+  begunOn: Pool | null = null
 
   constructor(pool: string, operations: readonly Operation[]) {
     this.pool = pool
@@ -67,8 +69,11 @@ export class Engine {
     return this.#byName.get(name)?.policy
   }
 
-  /** Creates a pool, or gives one a new policy, which counts from the next event on. */
-  putPool(name: string, policy: Policy): 'created' | 'replaced' | Refusal {
+  /**
+   * Creates a pool, or gives one a new policy, which counts from the next event on. UNSETTLED: its place is
+   * still taken by a pool that is gone; settle, and put it again.
+   */
+  putPool(name: string, policy: Policy): 'created' | 'replaced' | Refusal | typeof UNSETTLED {
     const wrong = contradiction(policy)
     if (wrong !== null) return { code: 'invalid_policy', detail: wrong }
     const pool = this.#byName.get(name)
@@ -77,7 +82,9 @@ export class Engine {
       return 'replaced'
     }
     const number = this.#freeNumbers.pop() ?? this.#byNumber.length
-    if (number > this.#maxPools) return REFUSED.too_many_pools
+    if (number > this.#maxPools) {
+      return this.#closing.length > 0 ? UNSETTLED : REFUSED.too_many_pools
+    }
     const created = new Pool(number, name, policy, this.#tables)
     this.#byNumber[number] = created
     this.#byName.set(name, created)
@@ -125,7 +132,8 @@ export class Engine {
    */
   run(run: Run, now: number): boolean {
     const pool = this.#byName.get(run.pool)
-    if (pool === undefined) {
+    run.begunOn ??= pool ?? null
+    if (pool === undefined || pool !== run.begunOn) {
       while (run.results.length < run.operations.length) run.results.push(REFUSED.pool_not_found)
       return true
     }

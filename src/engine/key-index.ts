@@ -30,6 +30,11 @@ export class KeyIndex {
     return this.#size
   }
 
+  /** Places of the table, taken and free: how many a scan of all ids looks at. */
+  get places(): number {
+    return this.#table.length
+  }
+
   get bytes(): number {
     return (this.#table.length + (this.#old?.length ?? 0)) * 4
   }

@@ -5,7 +5,8 @@ import type { Tables } from './tables.ts'
 /** Up to this many keys a pool is listed from its own set, which is read whole and sorted. */
 const SMALL_POOL = 4096
 /** Index places looked at for one page of a larger pool; after that the page is short. */
-const MAX_LOOKED = 16_384
+const MAX_LOOKED = 32_768
+const LOOKED_AT_A_TIME = 2048
 const PREFIXES = 2 ** 32
 const LARGEST_WORD = 0xffffffff
 
@@ -39,7 +40,7 @@ export class Listing {
   visit(visit: (slot: number) => boolean): string | null {
     if (this.#pool.sets.size <= SMALL_POOL) return this.#visitSorted(this.#wholeSet(), visit)
     const { index } = this.#tables
-    const span = Math.ceil((PREFIXES / index.size) * 256)
+    const span = Math.ceil(PREFIXES / index.places) * LOOKED_AT_A_TIME
     let looked = 0
     for (let from = this.#after[0]!; ; from += span) {
       const to = Math.min(from + span, PREFIXES)

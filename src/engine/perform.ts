@@ -104,16 +104,10 @@ function acquire(
   leases: Lease[],
   now: number,
 ): Answers['acquire'] | Refusal | typeof UNSETTLED {
-  const ttlMs = operation.ttlMs ?? pool.policy.leaseTtlMs
+  const { count, keyId, ttlMs = pool.policy.leaseTtlMs } = operation
+  if (keyId !== undefined) return acquireKey(tables, pool, keyId, ttlMs, now)
   if (ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
-  if (operation.keyId !== undefined) {
-    const slot = findKey(pool, operation.keyId, now)
-    if (slot === 0) return REFUSED.key_not_found
-    if (tables.rows.state(slot) !== State.available) return REFUSED.key_unavailable
-    pool.grant(slot, ttlMs, now)
-    return { leases: [leaseOf(tables, slot)] }
-  }
-  while (leases.length < operation.count) {
+  while (leases.length < count) {
     const slot = pool.draw(now)
     if (slot === UNSETTLED) return UNSETTLED
     if (slot === 0) break
@@ -121,6 +115,21 @@ function acquire(
     leases.push(leaseOf(tables, slot))
   }
   return leases.length > 0 ? { leases } : nothingToGive(pool, now)
+}
+
+function acquireKey(
+  tables: Tables,
+  pool: Pool,
+  keyId: string,
+  ttlMs: number,
+  now: number,
+): Answers['acquire'] | Refusal {
+  const slot = findKey(pool, keyId, now)
+  if (slot === 0) return REFUSED.key_not_found
+  if (ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
+  if (tables.rows.state(slot) !== State.available) return REFUSED.key_unavailable
+  pool.grant(slot, ttlMs, now)
+  return { leases: [leaseOf(tables, slot)] }
 }
 
 /** Why a settled pool has no available key. */

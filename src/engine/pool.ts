@@ -260,6 +260,8 @@ export class Pool {
   /** A key's death or deletion: with it ends its lease. */
   #end(slot: number, reason: 'key_expired' | 'key_deleted'): void {
     const { rows } = this.#tables
+    // A lease that was over before the key died did not end with it, however late anyone looks.
+    if (reason === 'key_expired') this.#lapse(slot, rows.expiresAt(slot) - 1)
     if (rows.state(slot) === State.leased) rows.setEndReason(slot, END_REASONS.indexOf(reason))
     const change = reason === 'key_expired' ? ChangeKind.key_expired : ChangeKind.deleted
     this.#tables.changed(change, this.name, slot)

@@ -10,6 +10,7 @@ import {
   type Results,
 } from '../../engine/operations.ts'
 import type { Policy } from '../../engine/policy.ts'
+import { UNSETTLED } from '../../engine/pool.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
 import type { TableLimits } from '../../engine/tables.ts'
@@ -51,7 +52,11 @@ export class EmbeddedStore implements Store {
   }
 
   async putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal> {
-    return this.#engine.putPool(name, policy)
+    for (;;) {
+      const result = this.#engine.putPool(name, policy)
+      if (result !== UNSETTLED) return result
+      await this.#turn()
+    }
   }
 
   async removePool(name: string): Promise<Refusal | null> {

@@ -1,0 +1,10 @@
+import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
+import { conformance } from './conformance.ts'
+import { eventsAndStorms } from './events.ts'
+import type { OpenStore } from './harness.ts'
+
+const open: OpenStore = (limits, clock, random, events) =>
+  new EmbeddedStore(limits, clock, random, events)
+
+conformance('embedded store', open)
+eventsAndStorms('embedded store', open)
