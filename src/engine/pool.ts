@@ -14,7 +14,7 @@ import type { Outcome } from './transitions.ts'
 export const UNSETTLED = -1
 
 /** Dead keys that one draw clears away itself before it lets others have their turn. */
-const MAX_REAPED_PER_DRAW = 32
+const MAX_REAPED_PER_DRAW = 128
 
 const newId = new Uint32Array(4)
 
