@@ -1,4 +1,5 @@
 import { PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Pages } from './pages.ts'
+import { reserve } from './reserve.ts'
 import { NEVER } from './rows.ts'
 
 /**
@@ -17,7 +18,7 @@ export class DeadlinePages extends Pages {
   /** Item `i` keeps its place in `column[i * stride + word]`, which must be 0 before it is added. */
   constructor(entries: number, lists: number, column: Uint32Array, stride: number, word: number) {
     super(entries + lists * ROOT, lists) // each list leaves its first places empty
-    this.due = new Float64Array(this.items.length)
+    this.due = new Float64Array(reserve(this.items.length * 8))
     this.#column = column
     this.#stride = stride
     this.#word = word

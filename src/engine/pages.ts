@@ -1,3 +1,5 @@
+import { reserve } from './reserve.ts'
+
 export const PAGE_SHIFT = 6
 export const PAGE_SIZE = 1 << PAGE_SHIFT
 export const PAGE_MASK = PAGE_SIZE - 1
@@ -5,8 +7,7 @@ export const PAGE_MASK = PAGE_SIZE - 1
 /**
  * Small pages of numbers cut from one reserved buffer, so that a hundred thousand pools can each
  * have growing arrays without a buffer each. A list keeps the numbers of its pages; entry `i` lies at
- * `(pages[i >> PAGE_SHIFT] << PAGE_SHIFT) | (i & PAGE_MASK)`. Like `Table`, memory is committed when
- * first touched. A free page's first entry names the next free page.
+ * `(pages[i >> PAGE_SHIFT] << PAGE_SHIFT) | (i & PAGE_MASK)`. A free page's first entry names the next free page.
  */
 export class Pages {
   readonly items: Uint32Array
@@ -15,7 +16,8 @@ export class Pages {
 
   /** Room for `entries` spread over `lists` lists. */
   constructor(entries: number, lists: number) {
-    this.items = new Uint32Array((Math.ceil(entries / PAGE_SIZE) + lists + 1) << PAGE_SHIFT)
+    const pages = Math.ceil(entries / PAGE_SIZE) + lists + 1
+    this.items = new Uint32Array(reserve(pages * PAGE_SIZE * 4))
   }
 
   get bytes(): number {

@@ -1,6 +1,8 @@
+import { reserve } from './reserve.ts'
+
 /**
- * Numbered rows of equal size in one buffer. The buffer is reserved whole; the operating system
- * commits its pages when they are first touched, so that growing copies nothing and never pauses.
+ * Numbered rows of equal size in one buffer. The buffer is reserved whole, so that growing copies nothing
+ * and never pauses.
  * Number 0 is never given out and means "none". A free row keeps its words but for `linkWord`,
  * which names the next free row.
  */
@@ -14,7 +16,7 @@ export class Table {
 
   /** @throws RangeError where the operating system refuses the reservation. */
   constructor(capacity: number, stride: number, linkWord: number) {
-    this.words = new Uint32Array((capacity + 1) * stride)
+    this.words = new Uint32Array(reserve((capacity + 1) * stride * 4))
     this.stride = stride
     this.#linkWord = linkWord
   }
