@@ -28,19 +28,20 @@ export class SystemClock implements Clock {
   }
 
   callAt(instant: number, callback: () => void): () => void {
-    if (instant <= this.now()) {
+    const remainingMs = (): number => Math.ceil(instant - (this.#anchor + performance.now()))
+    const delayMs = remainingMs()
+    if (delayMs <= 0) {
       const immediate = setImmediate(callback)
       return () => {
         clearImmediate(immediate)
       }
     }
-    let timeout: NodeJS.Timeout
-    const wait = (): void => {
-      const delayMs = Math.ceil(instant - (this.#anchor + performance.now()))
+    const look = (): void => {
+      const delayMs = remainingMs()
       if (delayMs <= 0) callback()
-      else timeout = setTimeout(wait, Math.min(delayMs, LONGEST_TIMEOUT_MS))
+      else timeout = setTimeout(look, Math.min(delayMs, LONGEST_TIMEOUT_MS))
     }
-    wait()
+    let timeout = setTimeout(look, Math.min(delayMs, LONGEST_TIMEOUT_MS))
     return () => {
       clearTimeout(timeout)
     }

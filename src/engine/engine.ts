@@ -137,6 +137,8 @@ export class Engine {
       while (run.results.length < run.operations.length) run.results.push(REFUSED.pool_not_found)
       return true
     }
+    // Of what an interrupted acquire has got, some may be over: nobody is told of that any more.
+    if (run.leases.length > 0) run.leases = run.leases.filter(({ expiresAt }) => expiresAt > now)
     if (pool.nextDue <= now) pool.settle(now, SETTLED_BEFORE_RUN)
     const finished = this.#runAll(pool, run, now)
     this.#schedule(pool)
@@ -166,9 +168,11 @@ export class Engine {
   /** Why `count` more keys do not fit; null if they do. Dead keys are no reason: they are settled first. */
   #whyFull(pool: Pool, count: number, now: number): Refusal | typeof UNSETTLED | null {
     const { rows } = this.#tables
+    if (count > pool.policy.maxKeys) return REFUSED.pool_full
     if (pool.sets.size + count > pool.policy.maxKeys) {
       return pool.nextDue <= now ? UNSETTLED : REFUSED.pool_full
     }
+    if (count > rows.capacity) return REFUSED.server_full
     if (rows.used + count > rows.capacity) {
       return this.nextDue <= now ? UNSETTLED : REFUSED.server_full
     }

@@ -49,9 +49,14 @@ export class KeyIndex {
   /** Adds a slot whose row has its id, which the index must not hold yet. */
   add(slot: number): void {
     if (this.#old !== null) this.#moveSome()
-    else if (this.#size >= this.#table.length * 0.75) this.#grow()
+    this.makeRoom()
     this.#insert(slot)
     this.#size++
+  }
+
+  /** @throws RangeError where the system refuses the memory to grow; nothing has changed then. */
+  makeRoom(): void {
+    if (this.#old === null && this.#size >= this.#table.length * 0.75) this.#grow()
   }
 
   /** Takes a slot out, which must be in. Its row must still have its id. */
@@ -151,8 +156,9 @@ export class KeyIndex {
   }
 
   #grow(): void {
+    const larger = new Uint32Array(this.#table.length * 2) // may throw, so it comes first
     this.#old = this.#table
-    this.#table = new Uint32Array(this.#old.length * 2)
+    this.#table = larger
     this.#shift--
     this.#moved = 0
   }

@@ -21,7 +21,7 @@ export class Pages {
   }
 
   get bytes(): number {
-    return this.#fresh * PAGE_SIZE * 4
+    return (this.#fresh - 1) * PAGE_SIZE * 4
   }
 
   take(): number {

@@ -62,14 +62,17 @@ export function perform(
       const slot = findKey(pool, operation.keyId, now)
       if (slot === 0) return REFUSED.key_not_found
       pool.keepAlive(slot, now)
-      return { keyId: operation.keyId, expiresAt: orNull(tables.rows.expiresAt(slot)) }
+      return {
+        keyId: formatKeyId(tables.rows, slot),
+        expiresAt: orNull(tables.rows.expiresAt(slot)),
+      }
     }
     case 'revoke': {
       const slot = findKey(pool, operation.keyId, now)
       if (slot === 0) return REFUSED.key_not_found
       if (tables.rows.state(slot) !== State.leased) return REFUSED.key_not_leased
       pool.revoke(slot, now)
-      return { keyId: operation.keyId }
+      return { keyId: formatKeyId(tables.rows, slot) }
     }
     case 'update':
       return update(tables, pool, operation, now)
@@ -77,7 +80,7 @@ export function perform(
       const slot = findKey(pool, operation.keyId, now)
       if (slot === 0) return REFUSED.key_not_found
       pool.remove(slot)
-      return { keyId: operation.keyId }
+      return { keyId: formatKeyId(tables.rows, slot) }
     }
   }
 }
@@ -106,7 +109,8 @@ function acquire(
 ): Answers['acquire'] | Refusal | typeof UNSETTLED {
   const { count, keyId, ttlMs = pool.policy.leaseTtlMs } = operation
   if (keyId !== undefined) return acquireKey(tables, pool, keyId, ttlMs, now)
-  if (ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
+  // Once it has leases it cannot be refused any more: nobody would know of them.
+  if (leases.length === 0 && ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
   while (leases.length < count) {
     const slot = pool.draw(now)
     if (slot === UNSETTLED) return UNSETTLED
@@ -186,7 +190,7 @@ function unblock(
     return REFUSED.key_not_leased
   }
   pool.unblock(slot, now)
-  return { keyId: operation.keyId }
+  return { keyId: formatKeyId(tables.rows, slot) }
 }
 
 function update(

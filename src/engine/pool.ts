@@ -1,7 +1,8 @@
+import { ChangeKind } from './changes.ts'
 import { Deadlines } from './deadlines.ts'
 import { END_REASONS, REFUSED, type Refusal } from './errors.ts'
 import { type LeaseRef, randomKeyId } from './ids.ts'
-import { ChangeKind, type PoolCounts } from './operations.ts'
+import type { PoolCounts } from './operations.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import { NEVER, State } from './rows.ts'
@@ -20,7 +21,7 @@ const newId = new Uint32Array(4)
 
 /**
  * The keys of one pool, by slot, and what can be done to them. A slot that comes from `find`, `findLease`
- * or `draw` is up to date. Then a transition writes its row, and `#place` brings the structures in line.
+ * or `draw` is up to date. Then a transition writes its row, and `#align` brings the structures in line.
  */
 export class Pool {
   readonly number: number
@@ -118,6 +119,7 @@ export class Pool {
   /** Adds a key; the caller has seen to it that the tables have room. Returns its slot. */
   create(now: number, expiresAt: number, ownLifetime: boolean): number {
     const { rows, index, random } = this.#tables
+    index.makeRoom() // may throw, so it comes before anything has changed
     const slot = rows.take()
     randomKeyId(random, newId)
     rows.setId(slot, newId)
@@ -149,7 +151,7 @@ export class Pool {
     const hold = this.#takeHold(slot)
     for (let word = 0; word < 3; word++) holds.setSecretWord(hold, word, random.uint32())
     transitions.grant(rows, holds, slot, this.policy, this.#tables.nextToken(now), ttlMs, now)
-    this.#place(slot, State.available, ChangeKind.leased)
+    this.#align(slot, State.available, ChangeKind.leased)
   }
 
   /** False: the lease is at `maxLeaseTotalMs` already. */
@@ -157,29 +159,29 @@ export class Pool {
     const { rows, holds } = this.#tables
     if (!transitions.renew(rows, holds, slot, this.policy, ttlMs, now)) return false
     if (keepAlive) this.#keepAlive(slot, now)
-    this.#place(slot, State.leased, ChangeKind.renewed)
+    this.#align(slot, State.leased, ChangeKind.renewed)
     return true
   }
 
   release(slot: number, outcome: Outcome, retryAfterMs: number | undefined, now: number): void {
     transitions.release(this.#tables.rows, slot, this.policy, outcome, retryAfterMs, now)
-    this.#place(slot, State.leased, ChangeKind.released)
+    this.#align(slot, State.leased, ChangeKind.released)
   }
 
   unblock(slot: number, now: number): void {
     transitions.unblock(this.#tables.rows, slot, this.policy, now)
-    this.#place(slot, State.leased, ChangeKind.unblocked)
+    this.#align(slot, State.leased, ChangeKind.unblocked)
   }
 
   revoke(slot: number, now: number): void {
     transitions.revoke(this.#tables.rows, slot, this.policy, now)
-    this.#place(slot, State.leased, ChangeKind.revoked)
+    this.#align(slot, State.leased, ChangeKind.revoked)
   }
 
   keepAlive(slot: number, now: number): void {
     this.#keepAlive(slot, now)
     // Its hold, which the key would have ended, may now end first.
-    this.#place(slot, this.#tables.rows.state(slot), ChangeKind.kept_alive)
+    this.#align(slot, this.#tables.rows.state(slot), ChangeKind.kept_alive)
   }
 
   /** Undefined leaves the flag as it is. */
@@ -189,7 +191,7 @@ export class Pool {
     if (disabled === true) transitions.disable(rows, slot)
     if (disabled === false) transitions.enable(rows, slot, now)
     if (endCooldown) transitions.endCooldown(rows, slot, now)
-    this.#place(slot, before, ChangeKind.updated)
+    this.#align(slot, before, ChangeKind.updated)
   }
 
   remove(slot: number): void {
@@ -202,7 +204,7 @@ export class Pool {
     const before = rows.state(slot)
     transitions.lapse(rows, holds, slot, now)
     if (rows.state(slot) !== before) {
-      this.#place(slot, before, before === State.leased ? ChangeKind.lease_expired : null)
+      this.#align(slot, before, before === State.leased ? ChangeKind.lease_expired : null)
     }
   }
 
@@ -223,7 +225,7 @@ export class Pool {
   }
 
   /** Brings set, hold and deadline of a key in line with its row, which says what it is now. */
-  #place(slot: number, before: State, change: ChangeKind | null): void {
+  #align(slot: number, before: State, change: ChangeKind | null): void {
     const { rows } = this.#tables
     const state = rows.state(slot)
     if (state !== before) {

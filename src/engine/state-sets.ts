@@ -33,12 +33,12 @@ export class StateSets {
 
   /** The slot at place `index` of a state's region, 0 <= index < count(state). */
   at(state: State, index: number): number {
-    return this.#slotAt(this.#start(state) + index)
+    return this.atRank(this.#start(state) + index)
   }
 
   /** The slot at a rank over all states, 0 <= rank < size. */
   atRank(rank: number): number {
-    return this.#slotAt(rank)
+    return this.#pages.items[this.#at(rank)]!
   }
 
   add(slot: number, state: State): void {
@@ -83,23 +83,19 @@ export class StateSets {
     return this.#rows.words[slot * this.#rows.stride + RANK_WORD]!
   }
 
-  #slotAt(rank: number): number {
-    return this.#pages.items[this.#place(rank)]!
-  }
-
-  #place(rank: number): number {
+  #at(rank: number): number {
     return (this.#mine[rank >> PAGE_SHIFT]! << PAGE_SHIFT) | (rank & PAGE_MASK)
   }
 
   #put(rank: number, slot: number): void {
-    this.#pages.items[this.#place(rank)] = slot
+    this.#pages.items[this.#at(rank)] = slot
     this.#rows.words[slot * this.#rows.stride + RANK_WORD] = rank
   }
 
   #swap(a: number, b: number): void {
     if (a === b) return
-    const slot = this.#slotAt(a)
-    this.#put(a, this.#slotAt(b))
+    const slot = this.atRank(a)
+    this.#put(a, this.atRank(b))
     this.#put(b, slot)
   }
 }

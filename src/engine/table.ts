@@ -32,7 +32,7 @@ export class Table {
 
   /** Bytes that have been touched: what the table costs. */
   get bytes(): number {
-    return this.#fresh * this.stride * 4
+    return (this.#fresh - 1) * this.stride * 4
   }
 
   /** Whether that number was ever given out. */

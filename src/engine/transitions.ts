@@ -1,7 +1,7 @@
 /**
  * What each event does to one key: the table of the specification, and nothing else. The functions
  * write the key's row and its hold; they know neither sets nor deadlines, which the pool brings in
- * line afterwards (`Pool.place`).
+ * line afterwards (`Pool.#align`).
  */
 import { END_REASONS, type EndReason } from './errors.ts'
 import type { Holds } from './holds.ts'

@@ -25,6 +25,8 @@ const REQUEST_TIMEOUT_MS = 10_000
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 /** How often Node looks for connections that are over those times. */
 const TIMEOUT_CHECK_MS = 1000
+/** How long a connection that is given up may take to read its last answer. */
+const LINGER_MS = 1000
 /** How long the requests that are under way may take once the server is closing. */
 const DRAIN_MS = 10_000
 
@@ -73,6 +75,7 @@ export class HttpServer {
         )
         server.on('checkExpectation', handle) // Node would answer by itself.
         server.on('connect', (_request, socket: Socket) => {
+          socket.on('error', () => socket.destroy()) // Node has let go of it: else it would end us
           answerBrokenRequest(new Error('CONNECT'), socket)
         })
         return server
@@ -245,5 +248,10 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
     `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${String(Buffer.byteLength(body))}\r\n` +
     `Cache-Control: no-store\r\nConnection: close\r\n\r\n${body}`
   // The answer to what came before it on the connection goes first.
-  setImmediate(() => socket.end(answer))
+  setImmediate(() => {
+    if (!socket.writable) return
+    socket.end(answer)
+    socket.resume() // what is left unread would turn the end into a reset, and lose the answer
+    setTimeout(() => socket.destroy(), LINGER_MS)
+  })
 }

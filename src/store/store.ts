@@ -1,5 +1,6 @@
+import type { Change, ChangeName } from '../engine/changes.ts'
 import type { Refusal } from '../engine/errors.ts'
-import type { Change, ChangeName, Operation, PoolCounts, Results } from '../engine/operations.ts'
+import type { Operation, PoolCounts, Results } from '../engine/operations.ts'
 import type { Policy } from '../engine/policy.ts'
 
 /**

@@ -45,12 +45,16 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       const idle = await dial(served.port)
       idle.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')
       await once(idle, 'data')
+      const tunnel = await dial(served.port)
+      tunnel.write('CONNECT example.com:443 HTTP/1.1\r\nHost: localhost\r\n\r\n')
+      await once(tunnel, 'data')
       const start = performance.now()
       served.command.kill(signal)
       assert.equal(await served.command.code, 0)
       assert.ok(performance.now() - start < PROMPT_MS)
       assert.equal(served.command.stderr, '')
       idle.destroy()
+      tunnel.destroy()
     })
 
     test('lets requests finish, refuses new connections, and ends with 0', async () => {

@@ -108,3 +108,23 @@ test('ids that share their place, at the end of the table too, do not hide each 
     assert.equal(index.find(id), place % 3 === 0 ? 0 : slots[place]!)
   })
 })
+
+test('where memory to grow is refused, nothing is lost, and it grows later', (t) => {
+  const fixture = new Fixture()
+  const Array32 = Uint32Array
+  const refuse = t.mock.method(globalThis, 'Uint32Array', function (size: number) {
+    if (size > 1024) throw new RangeError('Array buffer allocation failed')
+    return new Array32(size)
+  })
+  assert.throws(() => {
+    for (let added = 0; added < 1024; added++) {
+      fixture.index.makeRoom()
+      fixture.add()
+    }
+  }, RangeError)
+  refuse.mock.restore()
+  const before = fixture.slots.length
+  for (let added = 0; added < 2000; added++) fixture.add()
+  assert(before > 500)
+  for (const slot of fixture.slots) assert.equal(fixture.index.find(fixture.idOf(slot)), slot)
+})

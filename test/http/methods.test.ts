@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { METHODS } from 'node:http'
 import { suite, test } from 'node:test'
-import { exchange, idRoutes, NOBODY, TestServer } from '../support/server.ts'
+import { dial, exchange, idRoutes, NOBODY, TestServer } from '../support/server.ts'
 
 /** CONNECT names a host, not a path, and Node's client expects a tunnel. */
 const PATH_METHODS = METHODS.filter((method) => method !== 'CONNECT')
@@ -67,5 +67,16 @@ suite('any method on any path', () => {
       )
       assert.match(answer, /^HTTP\/1\.1 4\d\d .*cache-control: no-store\r\n/is)
     }
+  })
+
+  test('a CONNECT whose caller resets the connection ends nothing', async () => {
+    await using server = await TestServer.start()
+    for (let time = 0; time < 20; time++) {
+      const socket = await dial(server.port)
+      socket.write('CONNECT example.com:443 HTTP/1.1\r\nHost: localhost\r\n\r\n')
+      await new Promise(setImmediate)
+      socket.resetAndDestroy()
+    }
+    assert.equal(await server.status('POST', '/keys'), 201)
   })
 })

@@ -53,3 +53,17 @@ test('what is past is called back in a later turn, unless it is cancelled', asyn
   await clock.yield()
   assert.deepEqual(called, ['kept'])
 })
+
+test('it never calls back at once, even when the instant comes while it looks', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] })
+  const clock = new SystemClock()
+  const instant = clock.now() + 10
+  const before = performance.now()
+  let looks = 0
+  t.mock.method(performance, 'now', () => before + 20 * looks++)
+  let called = false
+  clock.callAt(instant, () => (called = true))
+  assert.equal(called, false)
+  t.mock.timers.runAll()
+  assert.equal(called, true)
+})

@@ -52,7 +52,7 @@ const MUTANTS: Mutant[] = [
   {
     promise: 'a renewal moves the deadline',
     file: 'pool.ts',
-    find: 'this.#place(slot, State.leased, ChangeKind.renewed)',
+    find: 'this.#align(slot, State.leased, ChangeKind.renewed)',
     replace: 'this.#tables.changed(ChangeKind.renewed, this.name, slot)',
   },
   {
@@ -124,7 +124,8 @@ const MUTANTS: Mutant[] = [
 ]
 
 const MODEL_RUNS = 1000
-const SIMULATION = { seed: 1, days: 2, stepsPerDay: 5000 }
+const SIMULATION_SEEDS = [1, 2, 3, 4]
+const SIMULATION = { days: 1, stepsPerDay: 5000 }
 
 /** What a check has against an engine; null if all of them find it right. */
 async function faultOf(module: EngineModule): Promise<string | null> {
@@ -138,8 +139,10 @@ async function faultOf(module: EngineModule): Promise<string | null> {
   )
   if (failed) return `model, run ${counterexamplePath}: ${String(errorInstance)}`
   try {
-    simulate(module, { ...SIMULATION, stormKeys: 20, stepsPerAudit: 1 })
-    simulate(module, { ...SIMULATION, stormKeys: 2500, stepsPerAudit: 50 })
+    for (const seed of SIMULATION_SEEDS) {
+      simulate(module, { ...SIMULATION, seed, stormKeys: 20, stepsPerAudit: 1 })
+      simulate(module, { ...SIMULATION, seed, stormKeys: 2500, stepsPerAudit: 50 })
+    }
   } catch (error) {
     return String(error)
   }

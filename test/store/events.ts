@@ -141,6 +141,32 @@ export function eventsAndStorms(name: string, openStore: OpenStore): void {
       await harness.close()
     })
 
+    test('who was given leases before a storm made him wait keeps them, whatever the policy says now', async () => {
+      const harness = await Harness.open(openStore)
+      await harness.create(10_000)
+      await harness.acquire(9000)
+      await harness.clock.advance(60_000)
+      const waiting = harness.do({ op: 'acquire', count: 10_000, ttlMs: 60_000 })
+      await harness.putPool('pool', { leaseTtlMs: 1, maxLeaseTtlMs: 1 })
+      assert.equal((await waiting).leases.length, 10_000)
+      await harness.close()
+    })
+
+    test('a lease that is over when the answer comes is not in it', async () => {
+      const harness = await Harness.open(openStore)
+      await harness.create(10_000)
+      await harness.acquire(9000)
+      await harness.clock.advance(60_000)
+      const waiting = harness.ask({ op: 'acquire', count: 10_000, ttlMs: 1 })
+      await harness.clock.advance(1)
+      const result = await waiting
+      const now = harness.now
+      assert('leases' in result)
+      assert(result.leases.every(({ expiresAt }) => expiresAt > now))
+      assert.equal(new Set(result.leases.map(({ keyId }) => keyId)).size, result.leases.length)
+      await harness.close()
+    })
+
     test('who waits in a pool when it is removed hears that it is gone', async () => {
       const harness = await Harness.open(openStore)
       // It has what is available, and must wait for the leases that have just ended.

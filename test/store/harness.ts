@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
+import type { Change } from '../../src/engine/changes.ts'
 import {
   type Answers,
-  type Change,
   isRefusal,
   type Operation,
   type Result,

@@ -1,14 +1,8 @@
 import type { Clock } from '../../clock.ts'
+import { CHANGE_NAMES, type Change, ChangeKind, type ChangeName } from '../../engine/changes.ts'
 import { Engine, Run } from '../../engine/engine.ts'
 import type { Refusal } from '../../engine/errors.ts'
-import {
-  CHANGE_NAMES,
-  type Change,
-  ChangeKind,
-  type ChangeName,
-  type Operation,
-  type Results,
-} from '../../engine/operations.ts'
+import type { Operation, Results } from '../../engine/operations.ts'
 import type { Policy } from '../../engine/policy.ts'
 import { UNSETTLED } from '../../engine/pool.ts'
 import type { Random } from '../../engine/random.ts'
@@ -17,7 +11,7 @@ import type { TableLimits } from '../../engine/tables.ts'
 import type { Store, StoreEvents, StoreStats } from '../store.ts'
 
 /** Keys settled between two looks at the stopwatch. */
-const SLICE = 64
+const KEYS_A_LOOK = 64
 /** How long is settled for those who wait for it before others go first. */
 const TURN_MS = 0.5
 
@@ -105,7 +99,7 @@ export class EmbeddedStore implements Store {
 
   #settleFor(budgetMs: number): void {
     const deadline = this.#clock.elapsedMs() + budgetMs
-    while (this.#engine.settle(this.#clock.now(), SLICE) === SLICE) {
+    while (this.#engine.settle(this.#clock.now(), KEYS_A_LOOK) === KEYS_A_LOOK) {
       if (this.#clock.elapsedMs() >= deadline) return
     }
   }
