@@ -1,0 +1,104 @@
+/** Node's server with our limits, and what holds for every request before any route sees it. */
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type RequestListener,
+  type Server,
+  ServerResponse,
+} from 'node:http'
+import { ERRORS } from '../engine/errors.ts'
+import { refuseTunnel } from './broken-request.ts'
+import { whyNotLocal } from './guard.ts'
+import { problem, PROBLEM_TYPE } from './problem.ts'
+
+export const MAX_HEADER_BYTES = 8 * 1024
+const HEADERS_TIMEOUT_MS = 5000
+/** To receive a request whole. */
+const REQUEST_TIMEOUT_MS = 10_000
+const KEEP_ALIVE_TIMEOUT_MS = 72_000
+/** How often Node looks for connections that are over those times. */
+const TIMEOUT_CHECK_MS = 1000
+/** How long the requests that are under way may take once the server is closing. */
+const DRAIN_MS = 10_000
+
+const MEDIA_TYPE = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(;|$)/
+
+/**
+ * Every answer says that it must not be kept. (`setHeader` would cost a fifth of a request.) Nobody here
+ * names a reason phrase.
+ */
+class UncachedResponse extends ServerResponse {
+  override writeHead(status: number, headers?: unknown): this {
+    return super.writeHead(status, {
+      ...(headers as OutgoingHttpHeaders | undefined),
+      'cache-control': 'no-store',
+    })
+  }
+}
+
+export function createListener(dispatch: RequestListener): Server {
+  const handle: RequestListener = (request, response) => {
+    if (!server.listening) response.shouldKeepAlive = false
+    if (admit(request, response)) dispatch(request, response)
+  }
+  const server = createServer(
+    {
+      ServerResponse: UncachedResponse,
+      requireHostHeader: false, // the guard sees to it
+      joinDuplicateHeaders: true, // two hosts are none
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    },
+    handle,
+  )
+  server.maxHeadersCount = 0 // their size is bounded; Node would drop what is too many unseen
+  server.on('checkExpectation', handle) // Node would answer by itself
+  server.on('connect', refuseTunnel)
+  return server
+}
+
+/**
+ * @returns the port, chosen by the system where 0 was asked for.
+ * @throws the system's error, where the address cannot be listened on.
+ */
+export async function listen(server: Server, host: string, port: number): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port }, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : port
+}
+
+/** Takes no more connections and resolves when all that was begun is answered. */
+export async function drain(server: Server): Promise<void> {
+  // What is answered from now on leaves no idle connection to wait for.
+  server.keepAliveTimeout = 1
+  server.keepAliveTimeoutBuffer = 0
+  const timeout = setTimeout(() => {
+    server.closeAllConnections()
+  }, DRAIN_MS)
+  await new Promise((resolve) => server.close(resolve))
+  clearTimeout(timeout)
+}
+
+/** False: the request has been answered. */
+function admit(request: IncomingMessage, response: ServerResponse): boolean {
+  const foreign = whyNotLocal(request)
+  if (foreign !== null) {
+    response.writeHead(ERRORS.not_local.status, { 'content-type': PROBLEM_TYPE })
+    response.end(problem('not_local', foreign))
+    return false
+  }
+  const type = request.headers['content-type']
+  // A type that is none counts as no type: where bodies are ignored, so is what is said of them.
+  if (type !== undefined && !MEDIA_TYPE.test(type)) delete request.headers['content-type']
+  return true
+}

@@ -1,0 +1,16 @@
+/** Health and metrics: what operators ask, not clients. */
+import type { FastifyInstance } from 'fastify'
+import { Metrics } from '../service/metrics.ts'
+import type { Orchestrator } from '../service/orchestrator.ts'
+
+export function operationalRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
+  const metrics = new Metrics(orchestrator)
+  app.get('/healthz', () => ({ status: 'ok' }))
+  app.get('/readyz', (_request, reply) => {
+    const { ready } = orchestrator
+    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'draining' })
+  })
+  app.get('/metrics', async (_request, reply) => {
+    return reply.type(metrics.contentType).send(await metrics.text())
+  })
+}
