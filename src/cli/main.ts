@@ -29,13 +29,16 @@ async function main(args: string[]): Promise<number> {
       process.stdout.write(HELP)
       return 0
     default:
-      process.stderr.write(
-        command === undefined
-          ? HELP
-          : `token-orchestrator: unknown command "${command}".\n\n${HELP}`,
-      )
+      if (command !== undefined) process.stderr.write(`${whatIsWrong(command)}\n\n`)
+      process.stderr.write(HELP)
       return USAGE_ERROR
   }
+}
+
+function whatIsWrong(command: string): string {
+  return command.startsWith('-')
+    ? `token-orchestrator: the command goes before its options: token-orchestrator serve ${command}`
+    : `token-orchestrator: unknown command "${command}".`
 }
 
 function version(): string {

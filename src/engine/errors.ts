@@ -10,7 +10,10 @@ export const ERRORS = {
   method_not_allowed: { status: 405, title: 'The path does not know that method.' },
   request_timeout: { status: 408, title: 'The request took too long to arrive.' },
   body_too_large: { status: 413, title: 'The body is larger than the server accepts.' },
-  headers_too_large: { status: 431, title: 'The headers are larger than 8 KiB.' },
+  headers_too_large: {
+    status: 431,
+    title: 'The headers are larger or more than the server accepts.',
+  },
   internal_error: { status: 500, title: 'The server failed; the outcome is unknown.' },
   key_not_found: { status: 404, title: 'No such key.' },
   pool_not_found: { status: 404, title: 'No such pool.' },

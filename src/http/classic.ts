@@ -57,7 +57,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
       const [unblocked] = await orchestrator.run(DEFAULT_POOL, [
         { op: 'unblock', keyId: id, leaseId },
       ])
-      return isRefusal(unblocked) ? notFound(reply) : {}
+      return isRefusal(unblocked) ? notFound(reply) : empty(reply)
     },
   })
 
@@ -66,7 +66,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     handler: async (request, reply) => {
       const { id } = request.params
       const [removed] = await orchestrator.run(DEFAULT_POOL, [{ op: 'remove', keyId: id }])
-      return isRefusal(removed) ? notFound(reply) : {}
+      return isRefusal(removed) ? notFound(reply) : empty(reply)
     },
   })
 
@@ -75,7 +75,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     handler: async (request, reply) => {
       const { id } = request.params
       const [kept] = await orchestrator.run(DEFAULT_POOL, [{ op: 'keepAlive', keyId: id }])
-      return isRefusal(kept) ? notFound(reply) : {}
+      return isRefusal(kept) ? notFound(reply) : empty(reply)
     },
   })
 }
@@ -98,8 +98,13 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
   })
 }
 
+/** Text, so that it passes the serialiser by: this is most of what the server says. */
+function empty(reply: FastifyReply): FastifyReply {
+  return reply.type('application/json; charset=utf-8').send('{}')
+}
+
 function notFound(reply: FastifyReply): FastifyReply {
-  return reply.code(404).send({})
+  return empty(reply.code(404))
 }
 
 function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
@@ -113,7 +118,7 @@ function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
 function whatToDo(refusal: Refusal): string {
   return refusal.code === 'pool_full'
     ? 'Delete keys, or start the server with a larger --max-keys.'
-    : 'Delete keys, or start the server with a larger --max-total-keys.'
+    : 'Delete keys, or start the server with more memory and a larger --max-total-keys.'
 }
 
 function describe(key: Key): Shown {

@@ -7,12 +7,13 @@ import {
   type Server,
   ServerResponse,
 } from 'node:http'
-import { ERRORS } from '../engine/errors.ts'
+import { type ErrorCode, ERRORS } from '../engine/errors.ts'
 import { refuseTunnel } from './broken-request.ts'
 import { whyNotLocal } from './guard.ts'
 import { problem, PROBLEM_TYPE } from './problem.ts'
 
 export const MAX_HEADER_BYTES = 8 * 1024
+const MAX_HEADERS = 500
 const HEADERS_TIMEOUT_MS = 5000
 /** To receive a request whole. */
 const REQUEST_TIMEOUT_MS = 10_000
@@ -55,7 +56,7 @@ export function createListener(dispatch: RequestListener): Server {
     },
     handle,
   )
-  server.maxHeadersCount = 0 // their size is bounded; Node would drop what is too many unseen
+  server.maxHeadersCount = 0 // Node could drop what is too many unseen; we refuse it
   server.on('checkExpectation', handle) // Node would answer by itself
   server.on('connect', refuseTunnel)
   return server
@@ -91,14 +92,19 @@ export async function drain(server: Server): Promise<void> {
 
 /** False: the request has been answered. */
 function admit(request: IncomingMessage, response: ServerResponse): boolean {
-  const foreign = whyNotLocal(request)
-  if (foreign !== null) {
-    response.writeHead(ERRORS.not_local.status, { 'content-type': PROBLEM_TYPE })
-    response.end(problem('not_local', foreign))
-    return false
+  if (request.rawHeaders.length > 2 * MAX_HEADERS) {
+    return refuse(response, 'headers_too_large', `At most ${MAX_HEADERS} headers.`)
   }
+  const foreign = whyNotLocal(request)
+  if (foreign !== null) return refuse(response, 'not_local', foreign)
   const type = request.headers['content-type']
   // A type that is none counts as no type: where bodies are ignored, so is what is said of them.
   if (type !== undefined && !MEDIA_TYPE.test(type)) delete request.headers['content-type']
   return true
+}
+
+function refuse(response: ServerResponse, code: ErrorCode, detail: string): false {
+  response.writeHead(ERRORS[code].status, { 'content-type': PROBLEM_TYPE })
+  response.end(problem(code, detail))
+  return false
 }
