@@ -102,7 +102,6 @@ suite('hostile bytes', () => {
 
   const requests: [name: string, status: number, ...parts: string[]][] = [
     ['9 KiB of headers', 431, SHOW, `X: ${'x'.repeat(9 * 1024)}\r\n\r\n`],
-    ['400 headers', 200, SHOW, 'X: 12\r\n'.repeat(400), '\r\n'],
     ['1000 headers', 431, SHOW, 'X: 12\r\n'.repeat(1000), '\r\n'],
     ['a path of 9 KiB', 431, `GET /keys/${'x'.repeat(9 * 1024)} HTTP/1.1\r\n${HOST}\r\n`],
     ['no Host', 403, `GET /keys HTTP/1.1\r\n${CLOSE}\r\n`],
