@@ -50,7 +50,7 @@ export class KeyIndex {
   add(slot: number): void {
     if (this.#old !== null) this.#moveSome()
     this.makeRoom()
-    this.#insert(slot)
+    if (this.#old === null || !this.#insertOld(this.#old, slot)) this.#insert(slot)
     this.#size++
   }
 
@@ -138,6 +138,20 @@ export class KeyIndex {
     let place = this.#rows.idWord(slot, 0) >>> this.#shift
     while (table[place] !== 0) place = (place + 1) & mask
     table[place] = this.#entry(slot)
+  }
+
+  /**
+   * Adds to the old table what it has not moved yet, so that the new one is filled in order and the
+   * system commits its memory page by page instead of a page for each random key. False: it must go into
+   * the new one, since its place has been moved or lies beyond the end.
+   */
+  #insertOld(old: Uint32Array, slot: number): boolean {
+    let place = this.#rows.idWord(slot, 0) >>> (this.#shift + 1)
+    if (place < this.#moved) return false
+    while (place < old.length && old[place] !== 0) place++
+    if (place === old.length) return false
+    old[place] = this.#entry(slot)
+    return true
   }
 
   /** Empties a place and moves up what was pushed past it, so that the table needs no tombstones. */
