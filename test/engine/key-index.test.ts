@@ -16,9 +16,11 @@ class Fixture {
   readonly slots: number[] = []
   readonly #id = new Uint32Array(4)
 
-  add(): number {
+  /** Adds a key; its id begins with `prefix` where one is given. */
+  add(prefix?: number): number {
     const slot = this.rows.take()
     randomKeyId(this.random, this.#id)
+    if (prefix !== undefined) this.#id[0] = prefix
     this.rows.setId(slot, this.#id)
     this.index.add(slot)
     this.slots.push(slot)
@@ -127,4 +129,15 @@ test('where memory to grow is refused, nothing is lost, and it grows later', (t)
   for (let added = 0; added < 2000; added++) fixture.add()
   assert(before > 500)
   for (const slot of fixture.slots) assert.equal(fixture.index.find(fixture.idOf(slot)), slot)
+})
+
+test('keys that crowd the end of the table wrap round it, while it grows too', () => {
+  const fixture = new Fixture()
+  for (let added = 0; added < 3000; added++) {
+    fixture.add(added % 8 === 0 ? undefined : 0xfffffff0)
+    if (fixture.random.chance(0.2)) assert.equal(fixture.index.find(fixture.remove()), 0)
+    if (added % 50 !== 0) continue
+    for (const slot of fixture.slots) assert.equal(fixture.index.find(fixture.idOf(slot)), slot)
+  }
+  assert.deepEqual(sorted(fixture.scan(0, END)), sorted(fixture.slots))
 })
