@@ -1,7 +1,7 @@
 /**
  * Zeroed memory that the operating system commits page by page, when first touched. Shared buffers,
- * though one thread uses them: V8 takes gigabytes in plain ones for pressure on its heap, and then every
- * request pays a third more for garbage collection.
+ * though one thread uses them: V8 takes gigabytes in plain ones for pressure on its heap, and then
+ * requests ran about a third slower (docs/decisions/0007).
  *
  * @throws RangeError where that much address space is not to be had.
  */

@@ -9,13 +9,11 @@ export const DEFAULT_POOL = 'default'
 
 /** The application, whatever protocol it is spoken to by: one store and the timer that keeps it tidy. */
 export class Orchestrator {
-  readonly #clock: Clock
   readonly #store: Store
   readonly #sweeper: Sweeper
   #draining = false
 
   private constructor(clock: Clock, openStore: (events: StoreEvents) => Store) {
-    this.#clock = clock
     this.#store = openStore({
       wakeAt: (instant) => {
         this.#sweeper.wakeAt(instant)
@@ -38,10 +36,6 @@ export class Orchestrator {
   /** Whether new work is welcome: not any more once `drain` was called. */
   get ready(): boolean {
     return !this.#draining
-  }
-
-  now(): number {
-    return this.#clock.now()
   }
 
   run<const O extends readonly Operation[]>(pool: string, operations: O): Promise<Results<O>> {
