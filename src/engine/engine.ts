@@ -10,6 +10,8 @@ import { type TableLimits, Tables } from './tables.ts'
 
 /** Keys settled before each run: more than that is a storm, which must not slow every request. */
 const SETTLED_BEFORE_RUN = 16
+/** Places of the key index that one turn moves to make room for a large create: under a millisecond. */
+const PLACES_A_TURN = 4096
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run {
@@ -127,8 +129,8 @@ export class Engine {
 
   /**
    * Does the operations in order, one result for each; a refusal does not stop the rest. False: what is
-   * due in the pool is more than one turn's work and the next operation cannot be answered before it is
-   * settled. Then settle, and run again: it goes on where it stopped.
+   * due in the pool, or making room for its keys, is more than one turn's work, and the next operation
+   * cannot be answered before that is done. Then settle, and run again: it goes on where it stopped.
    */
   run(run: Run, now: number): boolean {
     const pool = this.#byName.get(run.pool)
@@ -159,6 +161,7 @@ export class Engine {
     if (operation.op === 'create') {
       const full = this.#whyFull(pool, operation.count, now)
       if (full !== null) return full
+      if (!this.#tables.index.prepare(operation.count, PLACES_A_TURN)) return UNSETTLED
     }
     const result = perform(this.#tables, pool, operation, run.leases, now)
     if (operation.op === 'acquire' && result !== UNSETTLED) run.leases = []

@@ -1,8 +1,9 @@
 import type { Rows } from './rows.ts'
 
 const SMALLEST = 1024
-/** Places of the old table emptied with each key that is added while the index grows. */
-const MOVED_AT_A_TIME = 16
+/** Places of the old table emptied for each key that is added while the index grows. */
+const MOVED_FOR_A_KEY = 8
+const FULLEST = 0.75
 const GONE = 0xffffffff
 const TAG_SHIFT = 26
 
@@ -12,14 +13,16 @@ export const MAX_SLOTS = 2 ** TAG_SHIFT - 2
 /**
  * Key id to slot: open addressing with linear probing. Ids are random, so the first bits of the id are
  * the place; the places are then in the order of the ids, which makes the index a listing too. It grows
- * into a table of twice the size, a few places with each key added, so that no one waits for it.
+ * into a table of twice the size, a few places for each key added, so that no one waits for it.
  */
 export class KeyIndex {
   readonly #rows: Rows
   #table = new Uint32Array(SMALLEST)
   #shift = shiftOf(SMALLEST)
   #old: Uint32Array | null = null
+  /** Places of the old table that are empty, and how many must be for the keys added so far. */
   #moved = 0
+  #owed = 0
   #size = 0
 
   constructor(rows: Rows) {
@@ -46,17 +49,35 @@ export class KeyIndex {
     return this.#probe(this.#old, this.#shift + 1, id)
   }
 
-  /** Adds a slot whose row has its id, which the index must not hold yet. */
-  add(slot: number): void {
-    if (this.#old !== null) this.#moveSome()
-    this.makeRoom()
-    if (this.#old === null || !this.#insertOld(this.#old, slot)) this.#insert(slot)
-    this.#size++
+  /**
+   * Does what growing asks for before `count` more keys are added, at most `places` places of it: then
+   * adding them is all that is left to do. False: there is more; come again.
+   *
+   * @throws RangeError where the system refuses the memory to grow; nothing has changed then.
+   */
+  prepare(count: number, places: number): boolean {
+    for (let left = places; ; ) {
+      if (this.#old === null) {
+        if (this.#size + count <= this.#table.length * FULLEST) return true
+        this.#grow()
+      }
+      // A table that the keys will outgrow must be whole before it grows again.
+      const outgrown = this.#size + count > this.#table.length * FULLEST
+      const old = this.#old!.length
+      const wanted = outgrown ? old : Math.min(this.#owed + count * MOVED_FOR_A_KEY, old)
+      const step = Math.min(Math.max(wanted - this.#moved, 0), left)
+      this.#move(step)
+      left -= step
+      if (this.#old !== null && this.#moved < wanted) return false
+      if (!outgrown) return true
+    }
   }
 
-  /** @throws RangeError where the system refuses the memory to grow; nothing has changed then. */
-  makeRoom(): void {
-    if (this.#old === null && this.#size >= this.#table.length * 0.75) this.#grow()
+  /** Adds a slot whose row has its id, which the index must not hold yet; it has been prepared for. */
+  add(slot: number): void {
+    if (this.#old === null || !this.#insertOld(this.#old, slot)) this.#insert(slot)
+    this.#owed += MOVED_FOR_A_KEY
+    this.#size++
   }
 
   /** Takes a slot out, which must be in. Its row must still have its id. */
@@ -175,11 +196,12 @@ export class KeyIndex {
     this.#table = larger
     this.#shift--
     this.#moved = 0
+    this.#owed = 0
   }
 
-  #moveSome(): void {
+  #move(places: number): void {
     const old = this.#old!
-    const end = Math.min(this.#moved + MOVED_AT_A_TIME, old.length)
+    const end = this.#moved + places
     for (let place = this.#moved; place < end; place++) {
       const entry = old[place]!
       if (entry === 0 || entry === GONE) continue

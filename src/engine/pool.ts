@@ -119,7 +119,7 @@ export class Pool {
   /** Adds a key; the caller has seen to it that the tables have room. Returns its slot. */
   create(now: number, expiresAt: number, ownLifetime: boolean): number {
     const { rows, index, random } = this.#tables
-    index.makeRoom() // may throw, so it comes before anything has changed
+    index.prepare(1, Infinity) // may throw, so it comes before anything has changed
     const slot = rows.take()
     randomKeyId(random, newId)
     rows.setId(slot, newId)

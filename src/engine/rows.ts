@@ -53,7 +53,7 @@ export class Rows extends Table {
 
   constructor(capacity: number) {
     super(capacity, STRIDE, HOLD)
-    this.#halves = new Uint16Array(this.words.buffer)
+    this.#halves = new Uint16Array(this.words.buffer, this.words.byteOffset)
   }
 
   /** Begins a key's row. The fencing token stays: it tells ended leases from invented ones. */

@@ -1,4 +1,4 @@
-import { reserve } from './reserve.ts'
+import { reserveRows } from './reserve.ts'
 
 /**
  * Numbered rows of equal size in one buffer. The buffer is reserved whole, so that growing copies nothing
@@ -16,7 +16,7 @@ export class Table {
 
   /** @throws RangeError where the operating system refuses the reservation. */
   constructor(capacity: number, stride: number, linkWord: number) {
-    this.words = new Uint32Array(reserve((capacity + 1) * stride * 4))
+    this.words = reserveRows((capacity + 1) * stride)
     this.stride = stride
     this.#linkWord = linkWord
   }

@@ -22,6 +22,7 @@ class Fixture {
     randomKeyId(this.random, this.#id)
     if (prefix !== undefined) this.#id[0] = prefix
     this.rows.setId(slot, this.#id)
+    this.index.prepare(1, Infinity)
     this.index.add(slot)
     this.slots.push(slot)
     return slot
@@ -100,6 +101,7 @@ test('ids that share their place, at the end of the table too, do not hide each 
   const slots = ids.map((id) => {
     const slot = rows.take()
     rows.setId(slot, id)
+    index.prepare(1, Infinity)
     index.add(slot)
     return slot
   })
@@ -111,6 +113,25 @@ test('ids that share their place, at the end of the table too, do not hide each 
   })
 })
 
+test('room for many keys is made in slices, between which others come and go', () => {
+  const fixture = new Fixture()
+  for (const many of [CAPACITY / 10, CAPACITY / 2, 1]) {
+    let slices = 1
+    while (!fixture.index.prepare(many, 100)) {
+      slices++
+      fixture.add()
+      fixture.add()
+      fixture.remove()
+    }
+    assert(many === 1 || slices > 10)
+    for (let added = 0; added < many; added++) {
+      assert(fixture.index.prepare(1, 0), 'what was prepared for was not there')
+      fixture.add()
+    }
+    for (const slot of fixture.slots) assert.equal(fixture.index.find(fixture.idOf(slot)), slot)
+  }
+})
+
 test('where memory to grow is refused, nothing is lost, and it grows later', (t) => {
   const fixture = new Fixture()
   const Array32 = Uint32Array
@@ -120,7 +141,6 @@ test('where memory to grow is refused, nothing is lost, and it grows later', (t)
   })
   assert.throws(() => {
     for (let added = 0; added < 1024; added++) {
-      fixture.index.makeRoom()
       fixture.add()
     }
   }, RangeError)
