@@ -36,6 +36,18 @@ class TextEngine {
     return run.results
   }
 
+  /** Where making room takes several turns, between which a server would answer others. Returns the longest. */
+  async create(count: number): Promise<number> {
+    const run = new Run('bench', [{ op: 'create', count }])
+    for (let longestMs = 0; ; ) {
+      const start = performance.now()
+      const finished = this.engine.run(run, this.clock.now)
+      longestMs = Math.max(longestMs, performance.now() - start)
+      if (finished) return longestMs
+      await turn()
+    }
+  }
+
   acquire(count: number): string[] {
     const result = this.run([{ op: 'acquire', count }])[0] as Answers['acquire']
     return result.leases.map(({ leaseId }) => leaseId)
@@ -47,14 +59,12 @@ class TextEngine {
 
   /**
    * Grows from nothing by `step` keys with each create. Ages are spread over half a lifetime, for else
-   * the heap of deadlines would lie in order. Returns the longest create.
+   * the heap of deadlines would lie in order. Returns the longest turn of a create.
    */
   async grow(keys: number, step: number): Promise<number> {
     let longestMs = 0
     for (let made = 0; made < keys; made += step) {
-      const start = performance.now()
-      this.run([{ op: 'create', count: step }])
-      longestMs = Math.max(longestMs, performance.now() - start)
+      longestMs = Math.max(longestMs, await this.create(step))
       this.clock.advance((LIFETIME_MS / 2 / keys) * step)
       if (step > 1) await turn()
     }

@@ -28,7 +28,7 @@ let latestMs = 0
 let delay: ReturnType<typeof monitorEventLoopDelay>
 
 function openStore(events: StoreEvents): EmbeddedStore {
-  return new EmbeddedStore(LIMITS, clock, new SystemRandom(), {
+  return EmbeddedStore.inMemory(LIMITS, clock, new SystemRandom(), {
     ...events,
     // The store says when the next deadline falls due; in a storm that instant is past.
     wakeAt: (instant) => {

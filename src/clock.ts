@@ -4,6 +4,8 @@ import { performance } from 'node:perf_hooks'
 export interface Clock {
   /** Whole ms since the epoch; never goes back, whatever happens to the wall clock. */
   now(): number
+  /** Time goes on from there, if it has not come so far: what has been seen once is not future again. */
+  startFrom(instant: number): void
   /** A stopwatch in ms, for work that has a budget. */
   elapsedMs(): number
   /** Calls back once, not before `instant`. Returns what cancels it. */
@@ -17,10 +19,15 @@ const LONGEST_TIMEOUT_MS = 2 ** 31 - 1
 
 /** The monotonic clock, anchored to the wall clock once: a step of the wall clock changes nothing. */
 export class SystemClock implements Clock {
-  readonly #anchor = Date.now() - performance.now()
+  #anchor = Date.now() - performance.now()
 
   now(): number {
     return Math.floor(this.#anchor + performance.now())
+  }
+
+  startFrom(instant: number): void {
+    // One more, for the sum is rounded.
+    this.#anchor = Math.max(this.#anchor, instant + 1 - performance.now())
   }
 
   elapsedMs(): number {

@@ -8,14 +8,21 @@ import { MAX_SLOTS } from './engine/key-index.ts'
 import { MAX_DURATION_MS, MAX_KEYS_PER_POOL } from './engine/policy.ts'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
 
+/** What a change survives once it is answered: a crash of the machine, or of the process only. */
+const DURABILITIES = ['fsync', 'os'] as const
+export type Durability = (typeof DURABILITIES)[number]
+
 export interface Config {
   host: string
   port: number
+  dataDir: string
+  durability: Durability
   /** Keep the state in memory only. */
   memory: boolean
-  keyLifetimeMs: number
-  leaseTtlMs: number
-  maxKeys: number
+  // Of the default pool, whose policy is saved: what is not given stays as it is.
+  keyLifetimeMs: number | undefined
+  leaseTtlMs: number | undefined
+  maxKeys: number | undefined
   maxTotalKeys: number
   logLevel: LogLevel
 }
@@ -35,6 +42,8 @@ interface Setting<T> extends Kind<T> {
   /** What stands for the value in the help; none: the flag is a switch. */
   placeholder?: string
   fallback: string
+  /** Not given, it is undefined: what applies then may be saved already, else it is the fallback. */
+  isSaved?: true
   help: string
 }
 
@@ -54,6 +63,21 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     help: 'port to listen on; 0 lets the system choose',
     ...wholeNumber(0, 65_535),
   },
+  dataDir: {
+    flag: 'data-dir',
+    placeholder: 'DIRECTORY',
+    fallback: './data',
+    help: 'where the state is kept; made where it is missing',
+    must: 'the path of a directory',
+    parse: (text) => (text === '' || text.includes('\0') ? undefined : text),
+  },
+  durability: {
+    flag: 'durability',
+    placeholder: 'WHAT',
+    fallback: 'fsync',
+    help: 'fsync: answers survive a power cut; os: only a killed process',
+    ...oneOf(DURABILITIES),
+  },
   memory: {
     flag: 'memory',
     fallback: 'false',
@@ -65,6 +89,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'key-lifetime',
     placeholder: 'DURATION',
     fallback: '5m',
+    isSaved: true,
     help: 'life of a key from its creation or last keep-alive',
     ...duration(),
   },
@@ -72,6 +97,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'lease-ttl',
     placeholder: 'DURATION',
     fallback: '60s',
+    isSaved: true,
     help: 'time after which a lease ends that was not released',
     ...duration(),
   },
@@ -79,6 +105,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'max-keys',
     placeholder: 'NUMBER',
     fallback: String(MAX_KEYS_PER_POOL),
+    isSaved: true,
     help: 'keys that the default pool may hold',
     ...wholeNumber(1, MAX_KEYS_PER_POOL),
   },
@@ -94,8 +121,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     placeholder: 'LEVEL',
     fallback: 'info',
     help: LOG_LEVELS.join(', '),
-    must: `one of ${LOG_LEVELS.join(', ')}`,
-    parse: (text) => LOG_LEVELS.find((level) => level === text),
+    ...oneOf(LOG_LEVELS),
   },
 }
 
@@ -130,10 +156,11 @@ function readFlags(args: string[]): Flags {
 }
 
 function readSetting(setting: Setting<unknown>, flags: Flags, env: NodeJS.ProcessEnv): unknown {
-  const { flag, fallback, must, parse } = setting
+  const { flag, fallback, isSaved, must, parse } = setting
   const variable = variableOf(flag)
   const given = flags[flag]?.toString()
   const fromEnv = env[variable] === '' ? undefined : env[variable]
+  if (given === undefined && fromEnv === undefined && isSaved === true) return undefined
   const text = given ?? fromEnv ?? fallback
   const value = parse(text)
   if (value !== undefined) return value
@@ -165,6 +192,13 @@ function wholeNumber(least: number, most: number): Kind<number> {
       const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN
       return value >= least && value <= most ? value : undefined
     },
+  }
+}
+
+function oneOf<T extends string>(words: readonly T[]): Kind<T> {
+  return {
+    must: `one of ${words.join(', ')}`,
+    parse: (text) => words.find((word) => word === text),
   }
 }
 

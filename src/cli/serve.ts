@@ -1,16 +1,22 @@
+import { resolve } from 'node:path'
 import { type Clock, SystemClock } from '../clock.ts'
 import { type Config, readConfig, settingsHelp } from '../config.ts'
-import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
+import type { Policy } from '../engine/policy.ts'
 import { HttpServer } from '../http/server.ts'
+import type { TableLimits } from '../engine/tables.ts'
 import { Log } from '../log.ts'
 import { SystemRandom } from '../random.ts'
 import { Orchestrator } from '../service/orchestrator.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
+import { JournalError } from '../store/embedded/journal.ts'
+import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
 import type { Store, StoreEvents } from '../store/store.ts'
 
 const MAX_POOLS = 100_000
 /** Below this a server that cannot reserve memory gives up. */
 const FEWEST_TOTAL_KEYS = 65_536
+/** A start that takes longer tells how far it has come, as often. */
+const PROGRESS_MS = 1000
 
 export const SERVE_HELP = `Usage: token-orchestrator serve [options]
 
@@ -30,24 +36,38 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
   const log = new Log(config.logLevel, (line) => process.stdout.write(line))
   const stopped = signalled()
   const clock = new SystemClock()
-  const orchestrator = await Orchestrator.start(
-    clock,
-    (events) => openStore(config, clock, events, log),
-    defaultPolicy(config),
-  )
+  let orchestrator
+  try {
+    orchestrator = await Orchestrator.start(
+      clock,
+      (events) => openStore(config, clock, events, log),
+      givenPolicy(config),
+    )
+  } catch (error) {
+    if (!(error instanceof JournalError)) throw error
+    process.stderr.write(`token-orchestrator: ${error.message}\n`)
+    return 1
+  }
   const server = await HttpServer.create(orchestrator, log)
   let port
   try {
     port = await server.listen(config.host, config.port)
   } catch (error) {
     process.stderr.write(`token-orchestrator: ${whyNotListening(error, config)}\n`)
+    await orchestrator.close()
     return 1
   }
   welcome(config, port, log)
 
-  const signal = await stopped
-  log.info('draining', { signal })
+  const end = await Promise.race([stopped, orchestrator.failure])
   orchestrator.drain()
+  if (typeof end !== 'string') {
+    log.error('the store failed; what was answered is saved, start again', { reason: end.message })
+    await server.close()
+    await orchestrator.close().catch(() => undefined) // it has failed already
+    return 1
+  }
+  log.info('draining', { signal: end })
   await server.close()
   await orchestrator.close()
   log.info('stopped')
@@ -55,11 +75,18 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
 }
 
 /** The store that the settings ask for. Where memory is short it holds fewer keys, and says so. */
-function openStore(config: Config, clock: Clock, events: StoreEvents, log: Log): Store {
+async function openStore(
+  config: Config,
+  clock: Clock,
+  events: StoreEvents,
+  log: Log,
+): Promise<Store> {
   for (let maxTotalKeys = config.maxTotalKeys; ; maxTotalKeys = Math.floor(maxTotalKeys / 2)) {
     try {
       const limits = { maxTotalKeys, maxPools: MAX_POOLS }
-      const store = new EmbeddedStore(limits, clock, new SystemRandom(), events)
+      const store = config.memory
+        ? EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events)
+        : await openDurable(config, limits, clock, events, log)
       if (maxTotalKeys < config.maxTotalKeys) {
         const asked = config.maxTotalKeys
         log.warn('the system does not grant room for --max-total-keys', { asked, maxTotalKeys })
@@ -71,9 +98,36 @@ function openStore(config: Config, clock: Clock, events: StoreEvents, log: Log):
   }
 }
 
-function defaultPolicy({ keyLifetimeMs, leaseTtlMs, maxKeys }: Config): Policy {
-  const maxLeaseTtlMs = Math.max(leaseTtlMs, DEFAULT_POLICY.maxLeaseTtlMs)
-  return { ...DEFAULT_POLICY, keyLifetimeMs, leaseTtlMs, maxLeaseTtlMs, maxKeys }
+function openDurable(
+  { dataDir, durability }: Config,
+  limits: TableLimits,
+  clock: Clock,
+  events: StoreEvents,
+  log: Log,
+): Promise<EmbeddedStore> {
+  const options = { directory: dataDir, sync: durability === 'fsync' }
+  let toldAt = clock.elapsedMs()
+  const recovering = (read: number, built: number): void => {
+    if (clock.elapsedMs() < toldAt + PROGRESS_MS) return
+    toldAt = clock.elapsedMs()
+    log.info('reading what was saved', { keysRead: read, keysInPlace: built })
+  }
+  return EmbeddedStore.open(
+    limits,
+    clock,
+    new SystemRandom(),
+    { ...events, recovering },
+    (journalEvents) => SqliteJournal.open(options, journalEvents),
+  )
+}
+
+/** What the settings say of the default pool; the rest stays as it is saved. */
+function givenPolicy({ keyLifetimeMs, leaseTtlMs, maxKeys }: Config): Partial<Policy> {
+  return {
+    ...(keyLifetimeMs === undefined ? {} : { keyLifetimeMs }),
+    ...(leaseTtlMs === undefined ? {} : { leaseTtlMs }),
+    ...(maxKeys === undefined ? {} : { maxKeys }),
+  }
 }
 
 function signalled(): Promise<NodeJS.Signals> {
@@ -98,7 +152,9 @@ function whyNotListening(error: unknown, { host, port }: Config): string {
 function welcome(config: Config, port: number, log: Log): void {
   const host = config.host.includes(':') ? `[${config.host}]` : config.host
   const url = `http://${host}:${String(port)}`
-  const state = 'in memory only: a restart forgets all keys'
+  const state = config.memory
+    ? 'in memory only: a restart forgets all keys'
+    : resolve(config.dataDir)
   if (!process.stdout.isTTY) {
     log.info('listening', { url, state })
     return

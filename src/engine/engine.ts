@@ -5,13 +5,18 @@ import { contradiction, type Policy } from './policy.ts'
 import { perform } from './perform.ts'
 import { Pool, UNSETTLED } from './pool.ts'
 import type { Random } from './random.ts'
+import { RecordError } from './records.ts'
 import { MAX_POOL_NUMBER } from './rows.ts'
 import { type TableLimits, Tables } from './tables.ts'
+import { endWithKey, isDead, lapse } from './transitions.ts'
 
 /** Keys settled before each run: more than that is a storm, which must not slow every request. */
 const SETTLED_BEFORE_RUN = 16
 /** Places of the key index that one turn moves to make room for a large create: under a millisecond. */
 const PLACES_A_TURN = 4096
+
+/** Operations that change nothing. */
+const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe'])
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run {
@@ -29,6 +34,15 @@ export class Run {
   }
 }
 
+/** A pool as it is kept on disk. */
+export interface SavedPool {
+  number: number
+  name: string
+  policy: Policy
+  /** It is gone for everybody, and only its keys remain to be freed. */
+  closing: boolean
+}
+
 /** All pools, and the order in which their deadlines fall due. Instants are ms since the epoch. */
 export class Engine {
   readonly #tables: Tables
@@ -40,6 +54,8 @@ export class Engine {
   readonly #agenda: Deadlines
   /** Pools that are gone for everybody, whose memory is still being freed. */
   readonly #closing: Pool[] = []
+  /** Why nothing may be changed at present; null: all may be. */
+  frozen: Refusal | null = null
 
   /** @throws RangeError where the operating system refuses to reserve room for that many keys. */
   constructor(limits: TableLimits, random: Random) {
@@ -56,7 +72,7 @@ export class Engine {
 
   /** When there is something to settle; NEVER if nothing ever will be, 0 if it is overdue. */
   get nextDue(): number {
-    return this.#closing.length > 0 ? 0 : this.#agenda.next
+    return this.#closing.length > 0 && this.frozen === null ? 0 : this.#agenda.next
   }
 
   poolNames(): MapIterator<string> {
@@ -78,9 +94,11 @@ export class Engine {
   putPool(name: string, policy: Policy): 'created' | 'replaced' | Refusal | typeof UNSETTLED {
     const wrong = contradiction(policy)
     if (wrong !== null) return { code: 'invalid_policy', detail: wrong }
+    if (this.frozen !== null) return this.frozen
     const pool = this.#byName.get(name)
     if (pool !== undefined) {
       pool.policy = policy
+      this.#note(pool)
       return 'replaced'
     }
     const number = this.#freeNumbers.pop() ?? this.#byNumber.length
@@ -90,6 +108,7 @@ export class Engine {
     const created = new Pool(number, name, policy, this.#tables)
     this.#byNumber[number] = created
     this.#byName.set(name, created)
+    this.#note(created)
     return 'created'
   }
 
@@ -97,9 +116,11 @@ export class Engine {
   removePool(name: string): Refusal | null {
     const pool = this.#byName.get(name)
     if (pool === undefined) return REFUSED.pool_not_found
+    if (this.frozen !== null) return this.frozen
     this.#byName.delete(name)
     this.#agenda.delete(pool.number)
     this.#closing.push(pool)
+    this.#note(pool, true)
     return null
   }
 
@@ -117,7 +138,7 @@ export class Engine {
         const pool = this.#byNumber[this.#agenda.top]!
         done += pool.settle(now, limit - done)
         this.#schedule(pool)
-      } else if (closing !== undefined) {
+      } else if (closing !== undefined && this.frozen === null) {
         done += closing.drain(limit - done)
         if (closing.sets.size === 0) this.#close(closing)
       } else {
@@ -158,6 +179,7 @@ export class Engine {
   }
 
   #runOne(pool: Pool, operation: Operation, run: Run, now: number): Result | typeof UNSETTLED {
+    if (this.frozen !== null && !READS.has(operation.op)) return this.frozen
     if (operation.op === 'create') {
       const full = this.#whyFull(pool, operation.count, now)
       if (full !== null) return full
@@ -182,12 +204,71 @@ export class Engine {
     return null
   }
 
+  /**
+   * Puts a pool from before a restart in its place, the lowest number first.
+   * @throws RecordError where there is no such place.
+   */
+  restorePool({ number, name, policy, closing }: SavedPool): void {
+    if (number < 1 || number > this.#maxPools) throw new RecordError(`pool ${number} has no place`)
+    while (this.#byNumber.length < number) this.#byNumber.push(undefined)
+    const pool = new Pool(number, name, policy, this.#tables)
+    this.#byNumber[number] = pool
+    if (closing) this.#closing.push(pool)
+    else this.#byName.set(name, pool)
+  }
+
+  /**
+   * Takes in a slot that is in use and whose record has been read. The index has been prepared.
+   * @throws RecordError where it belongs to no pool.
+   */
+  restoreSlot(slot: number, now: number): void {
+    const { rows } = this.#tables
+    this.#tables.sawToken(rows.token(slot))
+    if (!rows.isLive(slot)) {
+      rows.give(slot)
+      return
+    }
+    // Of a key that time has ended nothing was saved, not even that its pool is gone since.
+    if (isDead(rows, slot, now)) {
+      this.#restoreDead(slot)
+      return
+    }
+    const pool = this.#byNumber[rows.pool(slot)]
+    if (pool === undefined) throw new RecordError(`slot ${slot} belongs to no pool`)
+    pool.restore(slot)
+  }
+
+  /** All slots have been taken in. */
+  restored(): void {
+    for (let number = this.#byNumber.length - 1; number > 0; number--) {
+      if (this.#byNumber[number] === undefined) this.#freeNumbers.push(number)
+    }
+    for (const pool of this.#byName.values()) this.#schedule(pool)
+  }
+
+  /** Its row alone goes on, until the slot is used again. */
+  #restoreDead(slot: number): void {
+    const { rows, holds } = this.#tables
+    lapse(rows, holds, slot, rows.expiresAt(slot) - 1)
+    endWithKey(rows, slot, 'key_expired')
+    const hold = rows.hold(slot)
+    if (hold !== 0) holds.give(hold)
+    rows.end(slot)
+  }
+
+  /** Notes for the journal that a pool is there, with its policy, or being drained. */
+  #note({ number, name, policy }: Pool, closing = false): void {
+    const saved: SavedPool = { number, name, policy, closing }
+    this.#tables.unsaved?.entries.set(`pool/${number}`, JSON.stringify(saved))
+  }
+
   #schedule(pool: Pool): void {
     this.#agenda.set(pool.number, pool.nextDue)
   }
 
   #close(pool: Pool): void {
     this.#closing.pop()
+    this.#tables.unsaved?.entries.set(`pool/${pool.number}`, null)
     this.#byNumber[pool.number] = undefined
     this.#freeNumbers.push(pool.number)
   }

@@ -11,10 +11,13 @@ const SLOT = 7 // in a free row: the next free row
 export const HOLD_DEADLINE_WORD = 8
 const STRIDE = 9
 
+/** Words of a hold that say all about its lease. */
+export const HOLD_RECORD_WORDS = 7
+
 /**
  * What keeps a key from being drawn, a lease or a cooldown, and what only a lease needs. Apart from
  * the key's row, since most keys are free: a free key costs nothing here. Words 0-6 are a lease's part of
- * the record.
+ * what a journal keeps.
  */
 export class Holds extends Table {
   constructor(capacity: number) {
@@ -68,5 +71,17 @@ export class Holds extends Table {
   lostCooldownMs(hold: number): number {
     const at = hold * STRIDE
     return this.words[at + LOST_COOLDOWN]! + (this.words[at + HIGHS]! >>> 24) * HIGH
+  }
+
+  /** Copies what says all about the lease into HOLD_RECORD_WORDS words. */
+  read(hold: number, to: Uint32Array, at: number): void {
+    const from = hold * STRIDE
+    for (let word = 0; word < HOLD_RECORD_WORDS; word++) to[at + word] = this.words[from + word]!
+  }
+
+  /** The reverse of `read`. */
+  write(hold: number, from: Uint32Array, at: number): void {
+    const to = hold * STRIDE
+    for (let word = 0; word < HOLD_RECORD_WORDS; word++) this.words[to + word] = from[at + word]!
   }
 }

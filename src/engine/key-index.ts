@@ -56,7 +56,7 @@ export class KeyIndex {
    * @throws RangeError where the system refuses the memory to grow; nothing has changed then.
    */
   prepare(count: number, places: number): boolean {
-    for (let left = places; ; ) {
+    for (let left = places; ;) {
       if (this.#old === null) {
         if (this.#size + count <= this.#table.length * FULLEST) return true
         this.#grow()

@@ -173,7 +173,7 @@ function release(
   }
   const { outcome = 'ok', retryAfterMs, reason } = operation
   pool.release(slot, outcome, retryAfterMs, now)
-  if (outcome === 'invalid' && reason !== undefined) tables.disabledReasons.set(slot, reason)
+  if (outcome === 'invalid' && reason !== undefined) tables.setDisabledReason(slot, reason)
   return { released: true }
 }
 
@@ -203,8 +203,8 @@ function update(
   if (slot === 0) return REFUSED.key_not_found
   const { disabled, reason } = operation
   pool.update(slot, disabled, operation.coolingUntil === null, now)
-  if (disabled === true && reason !== undefined) tables.disabledReasons.set(slot, reason)
-  if (disabled === false) tables.disabledReasons.delete(slot)
+  if (disabled === true && reason !== undefined) tables.setDisabledReason(slot, reason)
+  if (disabled === false) tables.setDisabledReason(slot, null)
   return { key: keyOf(tables, slot, now) }
 }
 
@@ -258,7 +258,7 @@ function leaseOf(tables: Tables, slot: number): Lease {
 }
 
 function keyOf(tables: Tables, slot: number, now: number): Key {
-  const { rows, holds, disabledReasons } = tables
+  const { rows, holds } = tables
   const state = rows.state(slot)
   const leased = state === State.leased
   const until = rows.until(slot)
@@ -269,7 +269,7 @@ function keyOf(tables: Tables, slot: number, now: number): Key {
     keepAliveAt: rows.keepAliveAt(slot),
     expiresAt: orNull(rows.expiresAt(slot)),
     disabled: rows.isDisabled(slot),
-    disabledReason: disabledReasons.get(slot) ?? null,
+    disabledReason: tables.disabledReason(slot),
     failures: rows.failures(slot),
     coolingUntil: !leased && until > now ? until : null,
     lease: leased

@@ -76,7 +76,9 @@ export class Pool {
   drain(limit: number): number {
     let done = 0
     for (; done < limit && this.sets.size > 0; done++) {
-      this.#forget(this.sets.atRank(this.sets.size - 1))
+      const slot = this.sets.atRank(this.sets.size - 1)
+      this.#tables.unsaved?.add(slot)
+      this.#forget(slot)
     }
     return done
   }
@@ -127,6 +129,7 @@ export class Pool {
     index.add(slot)
     this.sets.add(slot, State.available)
     this.#lives.set(slot, expiresAt)
+    this.#tables.unsaved?.add(slot)
     this.#tables.changed(ChangeKind.created, this.name, slot)
     this.#tables.onAvailable?.(this.name)
     return slot
@@ -151,7 +154,7 @@ export class Pool {
     const hold = this.#takeHold(slot)
     for (let word = 0; word < 3; word++) holds.setSecretWord(hold, word, random.uint32())
     transitions.grant(rows, holds, slot, this.policy, this.#tables.nextToken(now), ttlMs, now)
-    this.#align(slot, State.available, ChangeKind.leased)
+    this.#changed(slot, State.available, ChangeKind.leased)
   }
 
   /** False: the lease is at `maxLeaseTotalMs` already. */
@@ -159,29 +162,29 @@ export class Pool {
     const { rows, holds } = this.#tables
     if (!transitions.renew(rows, holds, slot, this.policy, ttlMs, now)) return false
     if (keepAlive) this.#keepAlive(slot, now)
-    this.#align(slot, State.leased, ChangeKind.renewed)
+    this.#changed(slot, State.leased, ChangeKind.renewed)
     return true
   }
 
   release(slot: number, outcome: Outcome, retryAfterMs: number | undefined, now: number): void {
     transitions.release(this.#tables.rows, slot, this.policy, outcome, retryAfterMs, now)
-    this.#align(slot, State.leased, ChangeKind.released)
+    this.#changed(slot, State.leased, ChangeKind.released)
   }
 
   unblock(slot: number, now: number): void {
     transitions.unblock(this.#tables.rows, slot, this.policy, now)
-    this.#align(slot, State.leased, ChangeKind.unblocked)
+    this.#changed(slot, State.leased, ChangeKind.unblocked)
   }
 
   revoke(slot: number, now: number): void {
     transitions.revoke(this.#tables.rows, slot, this.policy, now)
-    this.#align(slot, State.leased, ChangeKind.revoked)
+    this.#changed(slot, State.leased, ChangeKind.revoked)
   }
 
   keepAlive(slot: number, now: number): void {
     this.#keepAlive(slot, now)
     // Its hold, which the key would have ended, may now end first.
-    this.#align(slot, this.#tables.rows.state(slot), ChangeKind.kept_alive)
+    this.#changed(slot, this.#tables.rows.state(slot), ChangeKind.kept_alive)
   }
 
   /** Undefined leaves the flag as it is. */
@@ -191,21 +194,43 @@ export class Pool {
     if (disabled === true) transitions.disable(rows, slot)
     if (disabled === false) transitions.enable(rows, slot, now)
     if (endCooldown) transitions.endCooldown(rows, slot, now)
-    this.#align(slot, before, ChangeKind.updated)
+    this.#changed(slot, before, ChangeKind.updated)
   }
 
   remove(slot: number): void {
     this.#end(slot, 'key_deleted')
   }
 
+  /**
+   * Takes in a key of which only the row and a lease's hold are there, from before a restart. The index has
+   * been prepared for it.
+   */
+  restore(slot: number): void {
+    const { rows, index } = this.#tables
+    index.add(slot)
+    const state = rows.state(slot)
+    this.sets.add(slot, state)
+    this.#lives.set(slot, rows.expiresAt(slot))
+    this.#align(slot, state)
+  }
+
   /** Ends a lease or cooldown whose time is over. */
   #lapse(slot: number, now: number): void {
     const { rows, holds } = this.#tables
     const before = rows.state(slot)
+    const until = rows.until(slot)
     transitions.lapse(rows, holds, slot, now)
-    if (rows.state(slot) !== before) {
-      this.#align(slot, before, before === State.leased ? ChangeKind.lease_expired : null)
+    if (rows.state(slot) === before) return
+    this.#align(slot, before)
+    this.#lapsed(until)
+    if (before === State.leased) {
+      this.#tables.changed(ChangeKind.lease_expired, this.name, slot)
     }
+  }
+
+  #lapsed(deadline: number): void {
+    const { unsaved } = this.#tables
+    if (unsaved !== null && deadline > unsaved.lapsedAt) unsaved.lapsedAt = deadline
   }
 
   #holdsSecret(slot: number, lease: LeaseRef): boolean {
@@ -224,8 +249,15 @@ export class Pool {
     this.#lives.set(slot, rows.expiresAt(slot))
   }
 
+  /** Somebody has changed a key's row. */
+  #changed(slot: number, before: State, change: ChangeKind): void {
+    this.#align(slot, before)
+    this.#tables.unsaved?.add(slot)
+    this.#tables.changed(change, this.name, slot)
+  }
+
   /** Brings set, hold and deadline of a key in line with its row, which says what it is now. */
-  #align(slot: number, before: State, change: ChangeKind | null): void {
+  #align(slot: number, before: State): void {
     const { rows } = this.#tables
     const state = rows.state(slot)
     if (state !== before) {
@@ -241,7 +273,6 @@ export class Pool {
     } else if (hold !== 0) {
       this.#dropHold(slot, hold)
     }
-    if (change !== null) this.#tables.changed(change, this.name, slot)
   }
 
   #takeHold(slot: number): number {
@@ -263,21 +294,26 @@ export class Pool {
   #end(slot: number, reason: 'key_expired' | 'key_deleted'): void {
     const { rows } = this.#tables
     // A lease that was over before the key died did not end with it, however late anyone looks.
-    if (reason === 'key_expired') this.#lapse(slot, rows.expiresAt(slot) - 1)
-    if (rows.state(slot) === State.leased) rows.setEndReason(slot, END_REASONS.indexOf(reason))
+    if (reason === 'key_expired') {
+      this.#lapse(slot, rows.expiresAt(slot) - 1)
+      this.#lapsed(rows.expiresAt(slot))
+    } else {
+      this.#tables.unsaved?.add(slot)
+    }
+    transitions.endWithKey(rows, slot, reason)
     const change = reason === 'key_expired' ? ChangeKind.key_expired : ChangeKind.deleted
     this.#tables.changed(change, this.name, slot)
     this.#forget(slot)
   }
 
   #forget(slot: number): void {
-    const { rows, index, disabledReasons } = this.#tables
+    const { rows, index } = this.#tables
     const hold = rows.hold(slot)
     if (hold !== 0) this.#dropHold(slot, hold)
     this.#lives.delete(slot)
     this.sets.remove(slot, rows.state(slot))
     index.remove(slot)
-    if (disabledReasons.size > 0) disabledReasons.delete(slot)
+    this.#tables.setDisabledReason(slot, null)
     rows.end(slot)
   }
 }

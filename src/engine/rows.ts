@@ -19,7 +19,7 @@ export const MAX_POOL_NUMBER = 2 ** 20 - 1
 const HIGH = 2 ** 32
 
 // The row: 16 words of 32 bits, one cache line. Times are 48 bits: a low word and a high half.
-// Words 0-12 are the record; 13-15 only say where the row stands in the structures beside it.
+// Words 0-12 are what a journal keeps; 13-15 only say where the row stands in the structures beside it.
 const ID = 0 // 4 words: the key's UUID
 const CREATED = 4 // low words; their high halves are CREATED_HIGH and the three after it
 const KEEP_ALIVE = 5
@@ -37,6 +37,9 @@ export const RANK_WORD = 14
 export const LIFE_WORD = 15
 const STRIDE = 16
 
+/** Words of a row that say all about its key. */
+export const ROW_RECORD_WORDS = 13
+
 const POOL_MASK = MAX_POOL_NUMBER
 const STATE_SHIFT = 20 // 2 bits
 const STATE_MASK = 3 << STATE_SHIFT
@@ -45,6 +48,7 @@ const OWN_LIFETIME = 1 << 23
 const LIVE = 1 << 24
 const REASON_SHIFT = 25 // 3 bits
 const REASON_MASK = 7 << REASON_SHIFT
+const UNSAVED = 1 << 28
 const TOKEN_MASK = 2 ** 21 - 1
 
 /** All keys of all pools. A slot is a row's number; times are ms since the epoch. */
@@ -65,7 +69,11 @@ export class Rows extends Table {
     this.#setTime(at + UNTIL, slot * 32 + UNTIL_HIGH, 0)
     this.words[at + TOKEN_HIGH]! &= TOKEN_MASK
     this.words[at + FLAGS] =
-      pool | (State.available << STATE_SHIFT) | LIVE | (ownLifetime ? OWN_LIFETIME : 0)
+      pool |
+      (State.available << STATE_SHIFT) |
+      LIVE |
+      (ownLifetime ? OWN_LIFETIME : 0) |
+      (this.words[at + FLAGS]! & UNSAVED)
     this.words[at + HOLD] = 0
     this.words[at + LIFE_WORD] = 0
   }
@@ -184,6 +192,32 @@ export class Rows extends Table {
 
   setHold(slot: number, hold: number): void {
     this.words[slot * STRIDE + HOLD] = hold
+  }
+
+  /** Notes that the row differs from what is saved of it. False: that was noted before. */
+  markUnsaved(slot: number): boolean {
+    const at = slot * STRIDE + FLAGS
+    if ((this.words[at]! & UNSAVED) !== 0) return false
+    this.words[at]! |= UNSAVED
+    return true
+  }
+
+  markSaved(slot: number): void {
+    this.words[slot * STRIDE + FLAGS]! &= ~UNSAVED
+  }
+
+  /** Copies what says all about the key into ROW_RECORD_WORDS words. */
+  read(slot: number, to: Uint32Array, at: number): void {
+    const from = slot * STRIDE
+    for (let word = 0; word < ROW_RECORD_WORDS; word++) to[at + word] = this.words[from + word]!
+    to[at + FLAGS]! &= ~UNSAVED
+  }
+
+  /** The reverse of `read`; the row has no hold and stands in no structure then. */
+  write(slot: number, from: Uint32Array, at: number): void {
+    const to = slot * STRIDE
+    for (let word = 0; word < ROW_RECORD_WORDS; word++) this.words[to + word] = from[at + word]!
+    this.words.fill(0, to + ROW_RECORD_WORDS, to + STRIDE)
   }
 
   #time(low: number, high: number): number {

@@ -57,4 +57,10 @@ export class Table {
     this.#free = row
     this.#used--
   }
+
+  /** Takes all rows up to `last` into use, in a table that has none yet. */
+  takeAllUpTo(last: number): void {
+    this.#fresh = last + 1
+    this.#used = last
+  }
 }

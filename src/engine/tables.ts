@@ -6,6 +6,7 @@ import { KeyIndex } from './key-index.ts'
 import { Pages } from './pages.ts'
 import type { Random } from './random.ts'
 import { LIFE_WORD, Rows } from './rows.ts'
+import { Unsaved } from './unsaved.ts'
 
 export interface TableLimits {
   /** Keys in all pools together. */
@@ -22,12 +23,13 @@ export class Tables {
   readonly lifePages: DeadlinePages
   readonly holdPages: DeadlinePages
   readonly random: Random
-  /** Why keys are disabled, by slot, for those that have a reason. */
-  readonly disabledReasons = new Map<number, string>()
+  readonly #disabledReasons = new Map<number, string>()
   /** How often each kind of change has happened since the start, by ChangeKind. */
   readonly changeCounts: number[] = CHANGE_NAMES.map(() => 0)
   /** Set by who wants to be told of each change, not only its count. */
   onChange: ((change: Change) => void) | null = null
+  /** Set by who saves what has changed. */
+  unsaved: Unsaved | null = null
   /** Set by who wants to be told that a pool, by name, may have a key to give. */
   onAvailable: ((pool: string) => void) | null = null
   /** Keys of all pools, by state. */
@@ -65,10 +67,31 @@ export class Tables {
     )
   }
 
+  /** Why a key is disabled, if somebody said so. */
+  disabledReason(slot: number): string | null {
+    return this.#disabledReasons.get(slot) ?? null
+  }
+
+  setDisabledReason(slot: number, reason: string | null): void {
+    if (reason !== null) this.#disabledReasons.set(slot, reason)
+    else if (!this.#disabledReasons.delete(slot)) return
+    this.unsaved?.entries.set(`reason/${slot}`, reason)
+  }
+
+  /** It is saved already. */
+  restoreDisabledReason(slot: number, reason: string): void {
+    this.#disabledReasons.set(slot, reason)
+  }
+
   /** The next fencing token: it needs no counter on disk, since time itself keeps it rising. */
   nextToken(now: number): number {
     this.#lastToken = Math.max(this.#lastToken + 1, now * 1000)
     return this.#lastToken
+  }
+
+  /** The tokens to come are above that one. */
+  sawToken(token: number): void {
+    if (token > this.#lastToken) this.#lastToken = token
   }
 
   changed(kind: ChangeKind, pool: string, slot: number): void {

@@ -115,6 +115,11 @@ export function revoke(rows: Rows, slot: number, policy: Policy, now: number): v
   endLease(rows, slot, 'revoked', now + policy.expiredLeaseCooldownMs, now)
 }
 
+/** The key dies or is deleted, and with it its lease, if it has one. */
+export function endWithKey(rows: Rows, slot: number, reason: 'key_expired' | 'key_deleted'): void {
+  if (rows.state(slot) === State.leased) rows.setEndReason(slot, END_REASONS.indexOf(reason))
+}
+
 /** Every way out of a lease: disabled if the flag is set, else cooling, else available. */
 function endLease(rows: Rows, slot: number, reason: EndReason, coolingUntil: number, now: number) {
   rows.setEndReason(slot, END_REASONS.indexOf(reason))

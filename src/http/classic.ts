@@ -44,7 +44,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     handler: async (request, reply) => {
       const { id } = request.params
       const [shown] = await orchestrator.run(DEFAULT_POOL, [{ op: 'show', keyId: id }])
-      return isRefusal(shown) ? notFound(reply) : describe(shown.key)
+      return isRefusal(shown) ? refused(reply, shown) : describe(shown.key)
     },
   })
 
@@ -57,7 +57,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
       const [unblocked] = await orchestrator.run(DEFAULT_POOL, [
         { op: 'unblock', keyId: id, leaseId },
       ])
-      return isRefusal(unblocked) ? notFound(reply) : empty(reply)
+      return isRefusal(unblocked) ? refused(reply, unblocked) : empty(reply)
     },
   })
 
@@ -66,7 +66,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     handler: async (request, reply) => {
       const { id } = request.params
       const [removed] = await orchestrator.run(DEFAULT_POOL, [{ op: 'remove', keyId: id }])
-      return isRefusal(removed) ? notFound(reply) : empty(reply)
+      return isRefusal(removed) ? refused(reply, removed) : empty(reply)
     },
   })
 
@@ -75,7 +75,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     handler: async (request, reply) => {
       const { id } = request.params
       const [kept] = await orchestrator.run(DEFAULT_POOL, [{ op: 'keepAlive', keyId: id }])
-      return isRefusal(kept) ? notFound(reply) : empty(reply)
+      return isRefusal(kept) ? refused(reply, kept) : empty(reply)
     },
   })
 }
@@ -88,6 +88,7 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
       const count = request.body?.count ?? undefined
       const [created] = await orchestrator.run(DEFAULT_POOL, [{ op: 'create', count: count ?? 1 }])
       if (isRefusal(created)) {
+        if (created.code === 'storage_full') return storageFull(reply)
         return sendProblem(reply, created.code, whatToDo(created))
       }
       const { keyIds } = created
@@ -107,12 +108,25 @@ function notFound(reply: FastifyReply): FastifyReply {
   return empty(reply.code(404))
 }
 
+/** To the classic API what cannot be done to a key is a key that is not there; a full disk is not that. */
+function refused(reply: FastifyReply, { code }: Refusal): FastifyReply {
+  return code === 'storage_full' ? storageFull(reply) : notFound(reply)
+}
+
+function storageFull(reply: FastifyReply): FastifyReply {
+  return sendProblem(
+    reply,
+    'storage_full',
+    'Free some room on the disk; the server goes on by itself.',
+  )
+}
+
 function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
   const { retryAfterMs } = refusal
   if (retryAfterMs !== undefined) {
     reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000))))
   }
-  return notFound(reply)
+  return refused(reply, refusal)
 }
 
 function whatToDo(refusal: Refusal): string {

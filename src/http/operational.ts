@@ -7,8 +7,8 @@ export function operationalRoutes(app: FastifyInstance, orchestrator: Orchestrat
   const metrics = new Metrics(orchestrator)
   app.get('/healthz', () => ({ status: 'ok' }))
   app.get('/readyz', (_request, reply) => {
-    const { ready } = orchestrator
-    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'draining' })
+    const { status } = orchestrator
+    return reply.code(status === 'ready' ? 200 : 503).send({ status })
   })
   app.get('/metrics', async (_request, reply) => {
     return reply.type(metrics.contentType).send(await metrics.text())

@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify'
-import type { ErrorCode } from '../engine/errors.ts'
+import { type ErrorCode, ERRORS } from '../engine/errors.ts'
 import type { Log } from '../log.ts'
 import type { Orchestrator } from '../service/orchestrator.ts'
 import { answerBrokenRequest } from './broken-request.ts'
@@ -103,6 +103,8 @@ export class HttpServer {
     if (error.statusCode !== undefined && error.statusCode < 500) {
       return { code: 'invalid_request', detail: error.message }
     }
+    // A failure of the store has a code of the table.
+    if (Object.hasOwn(ERRORS, error.code)) return { code: error.code as ErrorCode }
     this.#log.error('a request failed', { error: error.stack ?? String(error) })
     return { code: 'internal_error' }
   }

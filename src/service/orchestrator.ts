@@ -1,7 +1,8 @@
 import type { Clock } from '../clock.ts'
 import type { Operation, Results } from '../engine/operations.ts'
-import type { Policy } from '../engine/policy.ts'
-import type { Store, StoreEvents, StoreStats } from '../store/store.ts'
+import { ERRORS } from '../engine/errors.ts'
+import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
+import type { Store, StoreEvents, StoreFailure, StoreStats } from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
 
 /** The pool of the classic API, which is always there. */
@@ -9,33 +10,48 @@ export const DEFAULT_POOL = 'default'
 
 /** The application, whatever protocol it is spoken to by: one store and the timer that keeps it tidy. */
 export class Orchestrator {
-  readonly #store: Store
   readonly #sweeper: Sweeper
+  readonly #failure = Promise.withResolvers<StoreFailure>()
+  #store!: Store
+  #storeHealth: 'ok' | 'storage_full' = 'ok'
   #draining = false
 
-  private constructor(clock: Clock, openStore: (events: StoreEvents) => Store) {
-    this.#store = openStore({
-      wakeAt: (instant) => {
-        this.#sweeper.wakeAt(instant)
-      },
-    })
+  private constructor(clock: Clock) {
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
-  /** Opens the store and sees to it that the default pool is there, with that policy. */
+  /**
+   * Opens the store and sees to it that the default pool is there. What is given of its policy goes before
+   * what it was.
+   * @throws what `openStore` throws, and Error where the policy contradicts itself.
+   */
   static async start(
     clock: Clock,
-    openStore: (events: StoreEvents) => Store,
-    defaultPolicy: Policy,
+    openStore: (events: StoreEvents) => Store | Promise<Store>,
+    given: Partial<Policy>,
   ): Promise<Orchestrator> {
-    const orchestrator = new Orchestrator(clock, openStore)
-    await orchestrator.#store.putPool(DEFAULT_POOL, defaultPolicy)
+    const orchestrator = new Orchestrator(clock)
+    const store = await openStore(orchestrator.#events())
+    orchestrator.#store = store
+    try {
+      await orchestrator.#putDefaultPool(given)
+    } catch (error) {
+      await orchestrator.close()
+      throw error
+    }
+    orchestrator.#sweeper.start()
     return orchestrator
   }
 
-  /** Whether new work is welcome: not any more once `drain` was called. */
-  get ready(): boolean {
-    return !this.#draining
+  /** Whether new work is welcome, or why not. */
+  get status(): 'ready' | 'draining' | 'storage_full' {
+    if (this.#draining) return 'draining'
+    return this.#storeHealth === 'ok' ? 'ready' : this.#storeHealth
+  }
+
+  /** Resolves when the store cannot go on; every call fails from then on. */
+  get failure(): Promise<StoreFailure> {
+    return this.#failure.promise
   }
 
   run<const O extends readonly Operation[]>(pool: string, operations: O): Promise<Results<O>> {
@@ -46,7 +62,12 @@ export class Orchestrator {
     return this.#store.stats(pools)
   }
 
-  /** From now on `ready` is false; what has begun goes on. */
+  /** Writes a consistent copy of all that is saved to a new file on this machine. */
+  backup(file: string): Promise<void> {
+    return this.#store.backup(file)
+  }
+
+  /** From now on the status says so; what has begun goes on. */
   drain(): void {
     this.#draining = true
   }
@@ -55,5 +76,29 @@ export class Orchestrator {
     this.#draining = true
     this.#sweeper.stop()
     await this.#store.close()
+  }
+
+  #events(): StoreEvents {
+    return {
+      wakeAt: (instant) => {
+        this.#sweeper.wakeAt(instant)
+      },
+      health: (health) => {
+        this.#storeHealth = health
+      },
+      failed: (failure) => {
+        this.#failure.resolve(failure)
+      },
+    }
+  }
+
+  async #putDefaultPool(given: Partial<Policy>): Promise<void> {
+    const before = await this.#store.policy(DEFAULT_POOL)
+    if (before !== undefined && Object.keys(given).length === 0) return
+    const policy = { ...DEFAULT_POLICY, ...before, ...given }
+    const maxLeaseTtlMs = Math.max(policy.leaseTtlMs, policy.maxLeaseTtlMs)
+    const put = await this.#store.putPool(DEFAULT_POOL, { ...policy, maxLeaseTtlMs })
+    if (typeof put === 'string') return
+    throw new Error(`the default pool cannot be made: ${put.detail ?? ERRORS[put.code].title}`)
   }
 }

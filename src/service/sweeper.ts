@@ -9,7 +9,7 @@ export class Sweeper {
   readonly #settle: (budgetMs: number) => Promise<void>
   #wakeAt = Infinity
   #cancel = (): void => undefined
-  #stopped = false
+  #running = false
 
   constructor(clock: Clock, settle: (budgetMs: number) => Promise<void>) {
     this.#clock = clock
@@ -18,17 +18,27 @@ export class Sweeper {
 
   /** Settles at `instant` (ms since the epoch), or earlier if that was asked for before. */
   wakeAt(instant: number): void {
-    if (instant >= this.#wakeAt || this.#stopped) return
-    this.#cancel()
+    if (instant >= this.#wakeAt) return
     this.#wakeAt = instant
-    this.#cancel = this.#clock.callAt(instant, () => {
-      this.#wakeAt = Infinity
-      void this.#settle(SLICE_MS) // which says when to wake next
-    })
+    if (this.#running) this.#setTimer()
+  }
+
+  /** Until now it has only taken note. */
+  start(): void {
+    this.#running = true
+    if (this.#wakeAt !== Infinity) this.#setTimer()
   }
 
   stop(): void {
-    this.#stopped = true
+    this.#running = false
     this.#cancel()
+  }
+
+  #setTimer(): void {
+    this.#cancel()
+    this.#cancel = this.#clock.callAt(this.#wakeAt, () => {
+      this.#wakeAt = Infinity
+      void this.#settle(SLICE_MS) // which says when to wake next
+    })
   }
 }

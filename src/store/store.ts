@@ -11,8 +11,8 @@ import type { Policy } from '../engine/policy.ts'
  * - Operations of one call are done in order. Each is atomic; of simultaneous draws each key goes to one
  *   at most.
  * - No answer shows a key, lease or cooldown after its time, whether or not `settle` has come round.
- * - Refusals are values. A rejected promise means that the store itself failed, and that the outcome is
- *   unknown.
+ * - Refusals are values. A promise rejected with a `StoreFailure` means that the store itself failed, and
+ *   that the outcome is unknown.
  */
 export interface Store {
   /** Does the operations in order on one pool; one result for each. */
@@ -29,7 +29,24 @@ export interface Store {
   /** A consistent look at everything, once all that is due is settled; names `pools` of the pools. */
   stats(pools: number): Promise<StoreStats>
 
+  /**
+   * Writes a consistent copy of all that is saved to a new file on the server's machine.
+   * @throws StoreFailure `not_durable`
+   */
+  backup(file: string): Promise<void>
+
+  /** What was answered is saved when this resolves. */
   close(): Promise<void>
+}
+
+/** Why a store could not do what it was asked for; the code is one of engine/errors.ts. */
+export class StoreFailure extends Error {
+  readonly code: 'storage_full' | 'storage_failed' | 'not_durable'
+
+  constructor(code: StoreFailure['code'], cause?: unknown) {
+    super(cause instanceof Error ? cause.message : code, { cause })
+    this.code = code
+  }
 }
 
 /** What a store tells of its own accord. */
@@ -40,6 +57,12 @@ export interface StoreEvents {
   available?: (pool: string) => void
   /** Something has happened for good, in this order. */
   changed?: (changes: readonly Change[]) => void
+  /** Whether it can do all that is asked for. While storage is full it refuses what would change something. */
+  health?: (health: 'ok' | 'storage_full') => void
+  /** It cannot go on: the process should end, and a new one finds all that was answered. */
+  failed?: (failure: StoreFailure) => void
+  /** How far it has come with reading what was saved: slots read, and how many of them are in place. */
+  recovering?: (read: number, built: number) => void
 }
 
 export interface StoreStats {

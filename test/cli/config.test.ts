@@ -7,6 +7,8 @@ import { ConfigError, readConfig, settingsHelp } from '../../src/config.ts'
 const WRONG_VALUES: Record<string, string[]> = {
   host: ['0.0.0.0', '::', '192.168.1.1', 'example.com', '127.0.0.1.example.com', '127.0.0', ''],
   port: ['-1', '65536', '1.5', 'http', '0x50', '8080 ', ''],
+  'data-dir': ['', 'a\0b'],
+  durability: ['', 'none', 'FSYNC'],
   memory: ['yes', 'TRUE', '2'],
   'key-lifetime': ['0s', '5', 'm', '-5m', '1.5h', '5 m', '1d', '3661d', '87661h', '5M', ''],
   'lease-ttl': ['0ms', '60', 's', '60 s', '1e3ms', '87661h', ''],
@@ -19,6 +21,8 @@ const WRONG_VALUES: Record<string, string[]> = {
 const MUST: Record<string, RegExp> = {
   host: /a loopback address/,
   port: /a whole number from 0 to 65535/,
+  'data-dir': /the path of a directory/,
+  durability: /one of fsync, os/,
   memory: /true or false/,
   'key-lifetime': /a duration like 500ms, 60s, 5m or 1h/,
   'lease-ttl': /a duration like 500ms, 60s, 5m or 1h/,
@@ -37,6 +41,11 @@ const RIGHT_VALUES: Record<string, [text: string, value: unknown][]> = {
   port: [
     ['0', 0],
     ['65535', 65_535],
+  ],
+  'data-dir': [['/var/lib/keys', '/var/lib/keys']],
+  durability: [
+    ['fsync', 'fsync'],
+    ['os', 'os'],
   ],
   'key-lifetime': [
     ['1ms', 1],
@@ -114,6 +123,14 @@ suite('a right value is read, as flag and as variable', () => {
       }
     })
   }
+
+  test('what the default pool has saved is not given by default', () => {
+    const config = readConfig([], {})!
+    assert.deepEqual(
+      [config.keyLifetimeMs, config.leaseTtlMs, config.maxKeys],
+      Array(3).fill(undefined),
+    )
+  })
 
   test('memory', () => {
     assert.equal(readConfig(['--memory'], { TOKEN_ORCHESTRATOR_MEMORY: 'false' })?.memory, true)

@@ -40,6 +40,10 @@ class Harness {
     return Promise.resolve()
   })
 
+  constructor() {
+    this.sweeper.start()
+  }
+
   wakeAt(instant: number): void {
     this.sweeper.wakeAt(this.start + instant)
   }

@@ -52,7 +52,7 @@ const MUTANTS: Mutant[] = [
   {
     promise: 'a renewal moves the deadline',
     file: 'pool.ts',
-    find: 'this.#align(slot, State.leased, ChangeKind.renewed)',
+    find: 'this.#changed(slot, State.leased, ChangeKind.renewed)',
     replace: 'this.#tables.changed(ChangeKind.renewed, this.name, slot)',
   },
   {

@@ -6,21 +6,20 @@ import type { Operation } from '../../src/engine/operations.ts'
 import { agreesWithModel } from '../support/model-commands.ts'
 import { Harness, type OpenStore, StoreSubject } from './harness.ts'
 
-const MODEL_RUNS = 300
 const GONE = ['lease_ended', 'lease_not_found']
 
 function code(result: object): unknown {
   return 'code' in result ? result.code : undefined
 }
 
-export function conformance(name: string, openStore: OpenStore): void {
+export function conformance(name: string, openStore: OpenStore, modelRuns = 300): void {
   const open = (
     ...rest: Parameters<typeof Harness.open> extends [unknown, ...infer R] ? R : never
   ) => Harness.open(openStore, ...rest)
 
   test(`${name}: every answer is that of the model`, async () => {
     const agrees = agreesWithModel((seed) => new StoreSubject(openStore, seed))
-    await fc.assert(agrees, { numRuns: MODEL_RUNS })
+    await fc.assert(agrees, { numRuns: modelRuns })
   })
 
   suite(`${name}: exclusive`, () => {

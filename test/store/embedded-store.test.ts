@@ -4,7 +4,7 @@ import { eventsAndStorms } from './events.ts'
 import type { OpenStore } from './harness.ts'
 
 const open: OpenStore = (limits, clock, random, events) =>
-  new EmbeddedStore(limits, clock, random, events)
+  EmbeddedStore.inMemory(limits, clock, random, events)
 
 conformance('embedded store', open)
 eventsAndStorms('embedded store', open)

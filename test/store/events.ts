@@ -122,6 +122,7 @@ export function eventsAndStorms(name: string, openStore: OpenStore): void {
       harness.wakes.length = 0
       harness.changes.length = 0
       await harness.clock.advance(1)
+      await harness.store.settle(1) // what was done is told when it is saved
       assert(harness.wakes.length > 10, `slices: ${harness.wakes.length}`)
       assert(harness.wakes.every((instant) => instant <= end))
       assert.equal(harness.changes.filter(({ kind }) => kind === 'key_expired').length, 10_000)

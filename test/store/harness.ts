@@ -48,8 +48,9 @@ export class Harness {
   ): Promise<Harness> {
     const { swept = false, maxTotalKeys = 50_000, maxPools = 10 } = options
     const harness = new Harness()
-    if (swept)
+    if (swept) {
       harness.#sweeper = new Sweeper(harness.clock, (budgetMs) => harness.store.settle(budgetMs))
+    }
     harness.store = await openStore(
       { maxTotalKeys, maxPools },
       harness.clock,
@@ -64,6 +65,7 @@ export class Harness {
       },
     )
     await harness.putPool('pool', policy)
+    harness.#sweeper?.start()
     return harness
   }
 
@@ -107,18 +109,31 @@ export class Harness {
   }
 }
 
-/** A store in the random test against the model, which nobody settles but who asks. */
+/**
+ * A store in the random test against the model, which nobody settles but who asks. With a chance to be
+ * opened again it must not be known from one that goes on.
+ */
 export class StoreSubject implements Subject {
   readonly #clock = new BusyClock()
-  readonly #opened: Promise<Store>
+  readonly #random: SeededRandom
+  readonly #open: () => Store | Promise<Store>
+  readonly #reopenChance: number
+  #opened: Promise<Store>
 
-  constructor(openStore: OpenStore, seed: number) {
-    const events = { wakeAt: () => undefined }
-    this.#opened = Promise.resolve(openStore(LIMITS, this.#clock, new SeededRandom(seed), events))
+  constructor(openStore: OpenStore, seed: number, reopenChance = 0) {
+    this.#random = new SeededRandom(seed)
+    this.#open = () => openStore(LIMITS, this.#clock, this.#random, { wakeAt: () => undefined })
+    this.#opened = Promise.resolve(this.#open())
+    this.#reopenChance = reopenChance
   }
 
   async run(pool: string, operations: Operation[], now: number): Promise<readonly Result[]> {
+    if (this.#random.chance(this.#reopenChance)) this.#opened = Promise.resolve(this.#open())
     return (await this.#at(now)).run(pool, operations)
+  }
+
+  async close(): Promise<void> {
+    await (await this.#opened).close()
   }
 
   async putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {

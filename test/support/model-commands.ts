@@ -162,9 +162,14 @@ export function agreesWithModel(
   subjectOf: (seed: number) => Subject,
 ): fc.IAsyncProperty<[number, Policy, Iterable<fc.AsyncCommand<World, undefined>>]> {
   return fc.asyncProperty(fc.integer(), policy, steps, async (seed, firstPolicy, commands) => {
-    const world = new World(subjectOf(seed))
-    for (const pool of POOLS) await new PutPool(pool, firstPolicy).act(world)
-    await fc.asyncModelRun(() => ({ model: world, real: undefined }), commands)
+    const subject = subjectOf(seed)
+    const world = new World(subject)
+    try {
+      for (const pool of POOLS) await new PutPool(pool, firstPolicy).act(world)
+      await fc.asyncModelRun(() => ({ model: world, real: undefined }), commands)
+    } finally {
+      await subject.close?.()
+    }
   })
 }
 

@@ -26,6 +26,7 @@ export interface Subject {
   settle(now: number): MaybePromise<void>
   /** What falls due next, as far as the subject tells. */
   readonly nextDue?: number
+  close?(): Promise<void>
 }
 
 /** What a test of the engine imports of it: the real one, or a mutant. */

@@ -69,7 +69,7 @@ export class TestServer implements AsyncDisposable {
     const limits = { maxTotalKeys, maxPools: 10 }
     const orchestrator = await Orchestrator.start(
       clock,
-      (events) => new EmbeddedStore(limits, clock, new SystemRandom(), events),
+      (events) => EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events),
       { ...DEFAULT_POLICY, ...policy },
     )
     const logged: string[] = []

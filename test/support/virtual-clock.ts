@@ -18,6 +18,10 @@ export class VirtualClock implements Clock {
     return this.#now
   }
 
+  startFrom(instant: number): void {
+    this.#now = Math.max(this.#now, instant)
+  }
+
   elapsedMs(): number {
     return this.#now
   }

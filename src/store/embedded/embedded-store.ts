@@ -1,98 +1,227 @@
 import type { Clock } from '../../clock.ts'
 import { CHANGE_NAMES, type Change, ChangeKind, type ChangeName } from '../../engine/changes.ts'
 import { Engine, Run } from '../../engine/engine.ts'
-import type { Refusal } from '../../engine/errors.ts'
+import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import type { Operation, Results } from '../../engine/operations.ts'
 import type { Policy } from '../../engine/policy.ts'
 import { UNSETTLED } from '../../engine/pool.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
 import type { TableLimits } from '../../engine/tables.ts'
-import type { Store, StoreEvents, StoreStats } from '../store.ts'
+import { Unsaved } from '../../engine/unsaved.ts'
+import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store.ts'
+import { GroupCommit } from './group-commit.ts'
+import type { Journal, JournalEvents } from './journal.ts'
+import { recover } from './recover.ts'
 
 /** Keys settled between two looks at the stopwatch. */
 const KEYS_A_LOOK = 64
 /** How long is settled for those who wait for it before others go first. */
 const TURN_MS = 0.5
 
-/** The engine in this process. */
+/** The engine in this process, and the journal from which the next process goes on, if there is one. */
 export class EmbeddedStore implements Store {
-  readonly #engine: Engine
+  readonly #limits: TableLimits
   readonly #clock: Clock
+  readonly #random: Random
   readonly #events: StoreEvents
+  #engine: Engine
+  #journal: Journal | null = null
+  #commits: GroupCommit | null = null
+  /** The state is being read anew, since a group could not be committed. */
+  #reloading: Promise<void> | null = null
+  #hasRoom = true
   /** The instant that was last announced by `wakeAt`, unless it has come. */
   #announced = NEVER
+  /** Not told yet; those of the group under way apart. */
   #changes: Change[] = []
+  #changesUnderWay: Change[] = []
   #nextTurn: Promise<void> | null = null
 
-  /** @throws RangeError where the operating system refuses to reserve room for that many keys. */
-  constructor(limits: TableLimits, clock: Clock, random: Random, events: StoreEvents) {
-    this.#engine = new Engine(limits, random)
+  private constructor(limits: TableLimits, clock: Clock, random: Random, events: StoreEvents) {
+    this.#limits = limits
     this.#clock = clock
+    this.#random = random
     this.#events = events
-    const { tables } = this.#engine
-    tables.onAvailable = events.available ?? null
-    if (events.changed !== undefined) tables.onChange = (change) => this.#changes.push(change)
+    this.#engine = this.#newEngine()
+  }
+
+  /**
+   * A store that ends with the process.
+   * @throws RangeError where the operating system refuses to reserve room for that many keys.
+   */
+  static inMemory(
+    limits: TableLimits,
+    clock: Clock,
+    random: Random,
+    events: StoreEvents,
+  ): EmbeddedStore {
+    return new EmbeddedStore(limits, clock, random, events)
+  }
+
+  /**
+   * A store that goes on where the journal ends. From here on the clock is not behind it.
+   * @throws RangeError where the operating system refuses to reserve room for that many keys.
+   * @throws JournalError where the journal cannot be opened or read, or holds more than the limits allow.
+   */
+  static async open(
+    limits: TableLimits,
+    clock: Clock,
+    random: Random,
+    events: StoreEvents,
+    openJournal: (events: JournalEvents) => Promise<Journal>,
+  ): Promise<EmbeddedStore> {
+    const store = new EmbeddedStore(limits, clock, random, events)
+    store.#journal = await openJournal({
+      room: (left) => {
+        store.#setRoom(left)
+      },
+    })
+    try {
+      await store.#recover(store.#journal)
+    } catch (error) {
+      await store.#journal.close()
+      throw error
+    }
+    return store
   }
 
   async run<const O extends readonly Operation[]>(
     pool: string,
     operations: O,
   ): Promise<Results<O>> {
+    if (this.#reloading !== null) await this.#reloading
     const run = new Run(pool, operations)
-    while (!this.#engine.run(run, this.#clock.now())) await this.#turn()
-    this.#announce()
+    const engine = this.#engine
+    while (!engine.run(run, this.#clock.now())) {
+      await this.#turn()
+      if (engine !== this.#engine) throw new StoreFailure('storage_full')
+    }
+    const saved = this.#announce()
+    if (saved !== null) await saved
     return run.results as Results<O>
   }
 
   async putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal> {
+    if (this.#reloading !== null) await this.#reloading
     for (;;) {
       const result = this.#engine.putPool(name, policy)
-      if (result !== UNSETTLED) return result
+      if (result !== UNSETTLED) {
+        await this.#announce()
+        return result
+      }
       await this.#turn()
     }
   }
 
   async removePool(name: string): Promise<Refusal | null> {
+    if (this.#reloading !== null) await this.#reloading
     const refusal = this.#engine.removePool(name)
-    this.#announce()
+    await this.#announce()
     return refusal
   }
 
   async policy(name: string): Promise<Policy | undefined> {
-    return this.#engine.policy(name)
+    if (this.#reloading !== null) await this.#reloading
+    const policy = this.#engine.policy(name)
+    await this.#announce()
+    return policy
   }
 
   async settle(budgetMs: number): Promise<void> {
+    if (this.#reloading !== null) return
     this.#announced = NEVER
     this.#settleFor(budgetMs)
-    this.#announce()
+    await this.#announce()?.catch(() => undefined) // then the answers that wait for it fail
   }
 
   async stats(pools: number): Promise<StoreStats> {
+    if (this.#reloading !== null) await this.#reloading
     while (this.#engine.nextDue <= this.#clock.now()) await this.#turn()
-    this.#announce()
     const { tables } = this.#engine
     const [disabled, cooling, leased, available] = tables.stateCounts
     const named = this.#engine.poolNames().take(pools)
-    return {
+    const stats = {
       keys: { available: available!, leased: leased!, cooling: cooling!, disabled: disabled! },
       poolCount: this.#engine.poolCount,
       pools: [...named.map((name) => ({ name, counts: this.#engine.settledCounts(name)! }))],
       changes: namedCounts(tables.changeCounts),
       bytes: tables.bytes,
     }
+    await this.#announce()
+    return stats
+  }
+
+  async backup(file: string): Promise<void> {
+    if (this.#journal === null) throw new StoreFailure('not_durable')
+    await this.#journal.backup(file)
   }
 
   async close(): Promise<void> {
-    // Nothing to write: what is in memory ends with the process.
+    await this.#reloading
+    await this.#commits?.saved()?.catch(() => undefined)
+    await this.#journal?.close()
+  }
+
+  #newEngine(): Engine {
+    const engine = new Engine(this.#limits, this.#random)
+    engine.tables.onAvailable = this.#events.available ?? null
+    if (this.#events.changed !== undefined) {
+      engine.tables.onChange = (change) => this.#changes.push(change)
+    }
+    return engine
+  }
+
+  async #recover(journal: Journal): Promise<void> {
+    this.#clock.startFrom(journal.instant)
+    const { tables } = this.#engine
+    const unsaved = new Unsaved(tables.rows)
+    tables.unsaved = unsaved
+    const chunks = await recover(this.#engine, journal, this.#clock, this.#events)
+    this.#commits = new GroupCommit(tables, unsaved, chunks, journal, this.#clock, {
+      closed: () => {
+        this.#changesUnderWay = this.#changes
+        this.#changes = []
+      },
+      committed: () => {
+        this.#tell(this.#changesUnderWay)
+      },
+      failed: (failure) => {
+        if (failure.code === 'storage_full') this.#reload(journal)
+        else this.#events.failed?.(failure)
+      },
+    })
+    this.#engine.frozen = this.#hasRoom ? null : REFUSED.storage_full
+    this.#announced = NEVER
+    this.#announceDue()
+  }
+
+  /** What is in memory has not been saved and never will be: goes back to what is. */
+  #reload(journal: Journal): void {
+    this.#changes = []
+    this.#engine = this.#newEngine()
+    this.#reloading = this.#recover(journal).then(
+      () => {
+        this.#reloading = null
+      },
+      (cause: unknown) => {
+        this.#events.failed?.(new StoreFailure('storage_failed', cause))
+      },
+    )
+  }
+
+  #setRoom(left: boolean): void {
+    this.#hasRoom = left
+    this.#engine.frozen = left ? null : REFUSED.storage_full
+    this.#events.health?.(left ? 'ok' : 'storage_full')
+    this.#announceDue() // pools are drained again
   }
 
   /** Settles for a while when others have had their turn. All who wait share it: many cost no more than one. */
   #turn(): Promise<void> {
     this.#nextTurn ??= this.#clock.yield().then(() => {
       this.#nextTurn = null
-      this.#settleFor(TURN_MS)
+      if (this.#reloading === null) this.#settleFor(TURN_MS)
     })
     return this.#nextTurn
   }
@@ -104,17 +233,31 @@ export class EmbeddedStore implements Store {
     }
   }
 
-  /** Tells what has happened, and when to settle next if that is earlier than was said. */
-  #announce(): void {
-    if (this.#changes.length > 0) {
+  /**
+   * Tells what has happened, and when to settle next. What has been seen may be told to a caller once the
+   * promise resolves; null: at once.
+   */
+  #announce(): Promise<void> | null {
+    this.#announceDue()
+    const saved = this.#commits?.saved() ?? null
+    if (saved === null && this.#changes.length > 0) {
       const changes = this.#changes
       this.#changes = []
-      this.#events.changed!(changes)
+      this.#tell(changes)
     }
+    return saved
+  }
+
+  /** Says when to settle next, if that is earlier than was said. */
+  #announceDue(): void {
     const due = this.#engine.nextDue
     if (due >= this.#announced) return
     this.#announced = due
     this.#events.wakeAt(due)
+  }
+
+  #tell(changes: Change[]): void {
+    if (changes.length > 0) this.#events.changed!(changes)
   }
 }
 

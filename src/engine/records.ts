@@ -1,0 +1,56 @@
+/**
+ * Rows as they are kept on disk. A record is the slot and its whole row, a lease's hold included, so that
+ * the latest record of a slot says all, and reading one twice does no harm.
+ */
+import { HOLD_RECORD_WORDS } from './holds.ts'
+import { ROW_RECORD_WORDS, State } from './rows.ts'
+import type { Tables } from './tables.ts'
+
+/** What is on disk contradicts itself, or the limits. */
+export class RecordError extends Error {}
+
+export const MAX_RECORD_WORDS = 1 + ROW_RECORD_WORDS + HOLD_RECORD_WORDS
+
+/** Writes a slot's record. Returns where the next one begins. */
+export function writeRecord(tables: Tables, slot: number, to: Uint32Array, at: number): number {
+  const { rows, holds } = tables
+  to[at] = slot
+  rows.read(slot, to, at + 1)
+  const end = at + 1 + ROW_RECORD_WORDS
+  if (!rows.isLive(slot) || rows.state(slot) !== State.leased) return end
+  holds.read(rows.hold(slot), to, end)
+  return end + HOLD_RECORD_WORDS
+}
+
+/** The records of slots, one after the other. */
+export function writeRecords(tables: Tables, slots: readonly number[]): Uint32Array<ArrayBuffer> {
+  const records = new Uint32Array(slots.length * MAX_RECORD_WORDS)
+  let end = 0
+  for (const slot of slots) end = writeRecord(tables, slot, records, end)
+  return records.subarray(0, end)
+}
+
+/**
+ * Reads a record into tables that are being restored. Returns where the next one begins.
+ * @throws RecordError where it cannot be one: its slot has no place, or it is cut short.
+ */
+export function readRecord(tables: Tables, from: Uint32Array, at: number): number {
+  const { rows, holds } = tables
+  const slot = from[at]!
+  if (slot === 0 || slot > rows.capacity) {
+    throw new RecordError(`a key has number ${slot}, but there is room for ${rows.capacity} only`)
+  }
+  let end = at + 1 + ROW_RECORD_WORDS
+  if (end > from.length) throw new RecordError(`the record of slot ${slot} is cut short`)
+  const before = rows.hold(slot)
+  if (before !== 0) holds.give(before)
+  rows.write(slot, from, at + 1)
+  if (!rows.isLive(slot) || rows.state(slot) !== State.leased) return end
+  const hold = holds.take()
+  holds.begin(hold, slot)
+  holds.write(hold, from, end)
+  rows.setHold(slot, hold)
+  end += HOLD_RECORD_WORDS
+  if (end > from.length) throw new RecordError(`the record of slot ${slot} is cut short`)
+  return end
+}

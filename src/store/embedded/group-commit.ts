@@ -1,0 +1,143 @@
+import type { Clock } from '../../clock.ts'
+import { writeRecords } from '../../engine/records.ts'
+import type { Tables } from '../../engine/tables.ts'
+import type { Unsaved } from '../../engine/unsaved.ts'
+import { StoreFailure } from '../store.ts'
+import type { Chunks } from './chunks.ts'
+import { type Group, type Journal, JournalError } from './journal.ts'
+
+/** A group of changes, and all who wait until it is committed. */
+class Ticket {
+  resolve!: () => void
+  reject!: (failure: StoreFailure) => void
+  readonly committed = new Promise<void>((resolve, reject) => {
+    this.resolve = resolve
+    this.reject = reject
+  })
+
+  constructor() {
+    this.committed.catch(() => undefined) // it may be that nobody waits
+  }
+}
+
+export interface GroupCommitEvents {
+  /** What has happened so far is in the group that goes to the journal now. */
+  closed: () => void
+  /** That group is on disk. */
+  committed: () => void
+  /** A group is not: what the tables say is not what will be found after a restart. */
+  failed: (failure: StoreFailure) => void
+}
+
+/**
+ * Group commit: what changes while one group is being committed makes up the next, and all who wait for
+ * it are answered together.
+ */
+export class GroupCommit {
+  readonly #tables: Tables
+  readonly #unsaved: Unsaved
+  readonly #journal: Journal
+  readonly #clock: Clock
+  readonly #events: GroupCommitEvents
+  readonly #chunks: Chunks
+  #sequence: number
+  /** Of the last group that was closed. */
+  #instant: number
+  #open: Ticket | null = null
+  #underWay: Ticket | null = null
+  #failure: StoreFailure | null = null
+
+  /** `chunks` knows what the journal holds already, `unsaved` what is new since. */
+  constructor(
+    tables: Tables,
+    unsaved: Unsaved,
+    chunks: Chunks,
+    journal: Journal,
+    clock: Clock,
+    events: GroupCommitEvents,
+  ) {
+    this.#tables = tables
+    this.#unsaved = unsaved
+    this.#chunks = chunks
+    this.#journal = journal
+    this.#clock = clock
+    this.#events = events
+    this.#sequence = journal.sequence
+    this.#instant = journal.instant
+  }
+
+  /**
+   * Resolves once everything that has happened so far is committed; null: it is already. A rejection means
+   * that it is not, and will not be.
+   */
+  saved(): Promise<void> | null {
+    if (this.#failure !== null) return Promise.reject(this.#failure)
+    if (!this.#hasNews()) return this.#underWay?.committed ?? null
+    if (this.#open === null) {
+      this.#open = new Ticket()
+      // What else comes in this turn goes along.
+      if (this.#underWay === null) {
+        void this.#clock.yield().then(() => {
+          this.#close()
+        })
+      }
+    }
+    return this.#open.committed
+  }
+
+  /** What time has done is not news if that time is on record. */
+  #hasNews(): boolean {
+    const { slots, entries, lapsedAt } = this.#unsaved
+    return slots.length > 0 || entries.size > 0 || lapsedAt > this.#instant
+  }
+
+  /** Closes the open group and sends it to the journal. */
+  #close(): void {
+    const ticket = this.#open
+    if (ticket === null || this.#underWay !== null || this.#failure !== null) return
+    this.#open = null
+    this.#underWay = ticket
+    const group = this.#seal()
+    this.#events.closed()
+    this.#journal.commit(group).then(
+      () => {
+        this.#underWay = null
+        ticket.resolve()
+        this.#events.committed()
+        this.#close()
+      },
+      (error: unknown) => {
+        this.#fail(error)
+      },
+    )
+  }
+
+  #seal(): Group {
+    const { slots, entries } = this.#unsaved
+    this.#sequence++
+    this.#instant = this.#clock.now()
+    const records = writeRecords(this.#tables, slots)
+    for (const slot of slots) this.#chunks.changed(slot, this.#sequence)
+    const chunks = this.#chunks.take(records.byteLength)
+    this.#unsaved.clear()
+    return {
+      sequence: this.#sequence,
+      instant: this.#instant,
+      records,
+      entries,
+      chunks,
+      cut: this.#chunks.cut(this.#sequence),
+    }
+  }
+
+  #fail(error: unknown): void {
+    const full = error instanceof JournalError && error.fault === 'full'
+    const failure = new StoreFailure(full ? 'storage_full' : 'storage_failed', error)
+    this.#failure = failure
+    this.#underWay?.reject(failure)
+    this.#open?.reject(failure)
+    this.#underWay = null
+    this.#open = null
+    this.#events.failed(failure)
+  }
+}

@@ -1,0 +1,157 @@
+import {
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  closeSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { JournalError, type JournalFault } from '../journal.ts'
+import { APPLICATION_ID, DATABASE_FILE, FORMAT_VERSION, SCHEMA } from './format.ts'
+
+const PID_FILE = 'pid'
+/** Overflowing pages are read when what they hold is replaced. */
+const CACHE_KIB = 16 * 1024
+
+// Result codes of SQLite (sqlite.org/rescode.html), the extended ones without their upper bits.
+const FAULTS: Record<number, JournalFault> = {
+  3: 'inaccessible', // PERM
+  5: 'busy', // BUSY
+  8: 'inaccessible', // READONLY
+  10: 'failed', // IOERR
+  11: 'damaged', // CORRUPT
+  13: 'full', // FULL
+  14: 'inaccessible', // CANTOPEN
+  26: 'foreign', // NOTADB
+}
+
+/** What went wrong in SQLite or the file system, as the journal tells it. */
+export function journalError(error: unknown): JournalError {
+  if (error instanceof JournalError) return error
+  const { code, errcode, message } = error as { code?: string; errcode?: number; message: string }
+  if (errcode !== undefined) return new JournalError(FAULTS[errcode & 255] ?? 'failed', message)
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new JournalError('full', message)
+  if (code !== undefined && code !== 'EIO') return new JournalError('inaccessible', message)
+  return new JournalError('failed', message)
+}
+
+/**
+ * Opens the database of a data directory, which is made where it is missing, and keeps all others out of
+ * it. The file must not be opened by other means in this process: closing it would drop SQLite's lock.
+ *
+ * @throws JournalError
+ */
+export function openDatabase(directory: string, sync: boolean): DatabaseSync {
+  try {
+    makeDirectory(directory)
+    const database = lockDatabase(directory)
+    try {
+      prepare(database, directory)
+      // FULL syncs each commit; NORMAL only what a checkpoint needs, which survives a killed process.
+      database.exec(`PRAGMA synchronous = ${sync ? 'FULL' : 'NORMAL'}`)
+      database.exec(`PRAGMA cache_size = -${CACHE_KIB}`)
+      // We do it ourselves, for SQLite would pass over a sync that failed.
+      database.exec('PRAGMA wal_autocheckpoint = 0')
+      writeFileSync(join(directory, PID_FILE), `${process.pid}\n`)
+      syncDirectory(directory)
+    } catch (error) {
+      database.close()
+      throw error
+    }
+    return database
+  } catch (error) {
+    throw explained(directory, journalError(error))
+  }
+}
+
+/** Closes the database of a data directory and says that nobody uses it. */
+export function closeDatabase(database: DatabaseSync, directory: string): void {
+  database.close()
+  rmSync(join(directory, PID_FILE), { force: true })
+}
+
+/** Makes sure that a file is a database of this program, in a format that it knows. */
+export function checkFormat(database: DatabaseSync): void {
+  const id = pragma(database, 'application_id')
+  if (id !== APPLICATION_ID) {
+    throw new JournalError('foreign', 'the file was not made by Token Orchestrator')
+  }
+  const version = pragma(database, 'user_version')
+  if (version === FORMAT_VERSION) return
+  const known = `this program knows format ${FORMAT_VERSION}`
+  throw new JournalError(
+    'foreign',
+    version > FORMAT_VERSION
+      ? `the data are of a newer version (format ${version}; ${known}): start that version`
+      : `the data are of a version too old to be read (format ${version}; ${known})`,
+  )
+}
+
+export function pragma(database: DatabaseSync, name: string): number {
+  return Object.values(database.prepare(`PRAGMA ${name}`).get()!)[0] as number
+}
+
+/** Makes names of new files outlive a crash. */
+export function syncDirectory(directory: string): void {
+  const descriptor = openSync(directory, 'r')
+  try {
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+function makeDirectory(directory: string): void {
+  if (existsSync(directory)) return
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  syncDirectory(dirname(resolve(directory)))
+}
+
+function lockDatabase(directory: string): DatabaseSync {
+  const file = join(directory, DATABASE_FILE)
+  // What is in it is secret; files beside it get the same mode.
+  if (!existsSync(file)) closeSync(openSync(file, 'a', 0o600))
+  const database = new DatabaseSync(file, { timeout: 0 })
+  try {
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT')
+  } catch (error) {
+    database.close()
+    throw error
+  }
+  return database
+}
+
+function prepare(database: DatabaseSync, directory: string): void {
+  const isNew = database.prepare('SELECT 1 FROM sqlite_schema').get() === undefined
+  if (!isNew) checkFormat(database)
+  database.exec('PRAGMA journal_mode = WAL')
+  if (!isNew) return
+  database.exec(`BEGIN; ${SCHEMA} COMMIT`)
+  syncDirectory(directory)
+}
+
+function explained(directory: string, { fault, message }: JournalError): JournalError {
+  const where = `the data directory ${directory}`
+  switch (fault) {
+    case 'busy':
+      return new JournalError(fault, `${where} is in use by process ${pidIn(directory)}`)
+    case 'inaccessible':
+      return new JournalError(fault, `${where} cannot be read and written: ${message}`)
+    case 'full':
+      return new JournalError(fault, `there is no room on the disk of ${where}`)
+    default:
+      return new JournalError(fault, `${join(directory, DATABASE_FILE)}: ${message}`)
+  }
+}
+
+function pidIn(directory: string): string {
+  try {
+    return readFileSync(join(directory, PID_FILE), 'utf8').trim()
+  } catch {
+    return 'unknown'
+  }
+}

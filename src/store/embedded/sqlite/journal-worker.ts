@@ -1,0 +1,232 @@
+/** The thread that owns the database. It does what it is asked for, one after the other. */
+import { backup, type DatabaseSync, type StatementSync } from 'node:sqlite'
+import { parentPort } from 'node:worker_threads'
+import { type Group, JournalError, type JournalFault, type Saved } from '../journal.ts'
+import { closeDatabase, journalError, openDatabase } from './database.ts'
+import { entryChecksum, packChunk, packGroup } from './format.ts'
+import { readSaved, readTail } from './read.ts'
+import { ReserveFile } from './reserve-file.ts'
+
+export interface JournalOptions {
+  directory: string
+  /** Whether a commit waits for the disk; without, it waits for the operating system only. */
+  sync: boolean
+}
+
+export interface Opened {
+  instant: number
+  sequence: number
+  hasRoom: boolean
+}
+
+/** What can be asked of the thread, and what it answers. */
+export interface JournalCalls {
+  open: (options: JournalOptions) => Opened
+  /** The next part of all that is saved; an empty one is the end. */
+  read: () => Saved[]
+  commit: (group: Group) => undefined
+  backup: (file: string) => Promise<undefined>
+  close: () => undefined
+}
+
+export type ToWorker = {
+  [C in keyof JournalCalls]: { id: number; call: C; argument: Parameters<JournalCalls[C]>[0] }
+}[keyof JournalCalls]
+
+export type FromWorker =
+  | { kind: 'answer'; id: number; value: unknown }
+  | { kind: 'failure'; id: number; fault: JournalFault; message: string }
+  | { kind: 'room'; left: boolean }
+
+const READ_BYTES = 4 * 2 ** 20
+/** Written pages that wait in the WAL until they are moved into the database, about. */
+const CHECKPOINT_BYTES = 16 * 2 ** 20
+const PAGE_BYTES = 4096
+/** Groups that are cut off with one commit, so that none takes long. */
+const CUT_AT_A_TIME = 64
+const ROOM_CHECK_MS = 250
+const BACKUP_PAGES_AT_A_TIME = 256
+
+class JournalWorker {
+  readonly #options: JournalOptions
+  readonly #database: DatabaseSync
+  readonly #reserve: ReserveFile
+  readonly #insertGroup: StatementSync
+  readonly #deleteGroups: StatementSync
+  readonly #putChunk: StatementSync
+  readonly #putEntry: StatementSync
+  readonly #deleteEntry: StatementSync
+  readonly #chunks: Set<number>
+  /** The first group that is there. */
+  #first: number
+  #walBytes = 0
+  #reading: Iterator<Saved> | null = null
+  #roomCheck: NodeJS.Timeout | null = null
+  readonly opened: Opened
+
+  constructor(options: JournalOptions) {
+    const database = openDatabase(options.directory, options.sync)
+    this.#options = options
+    this.#database = database
+    this.#reserve = new ReserveFile(options.directory)
+    this.#insertGroup = database.prepare('INSERT INTO journal (sequence, changes) VALUES (?, ?)')
+    this.#deleteGroups = database.prepare('DELETE FROM journal WHERE sequence < ?')
+    this.#putChunk = database.prepare(
+      'INSERT OR REPLACE INTO chunks (number, sequence, records) VALUES (?, ?, ?)',
+    )
+    this.#putEntry = database.prepare(
+      'INSERT OR REPLACE INTO entries (name, value, checksum) VALUES (?, ?, ?)',
+    )
+    this.#deleteEntry = database.prepare('DELETE FROM entries WHERE name = ?')
+    const tail = readTail(database)
+    this.#first = tail.first
+    this.#chunks = new Set(tail.chunks)
+    const hasRoom = this.#reserve.fill()
+    if (!hasRoom) this.#waitForRoom()
+    this.opened = { instant: tail.instant, sequence: tail.sequence, hasRoom }
+  }
+
+  read(): Saved[] {
+    this.#reading ??= readSaved(this.#database)
+    const part: Saved[] = []
+    for (let bytes = 0; bytes < READ_BYTES;) {
+      const { value, done } = this.#reading.next() as IteratorResult<Saved, undefined>
+      if (done === true) {
+        if (part.length === 0) this.#reading = null
+        break
+      }
+      part.push(value)
+      bytes += value.kind === 'entry' ? value.value.length : value.records.byteLength
+    }
+    return part
+  }
+
+  commit(group: Group): void {
+    try {
+      this.#write(group)
+    } catch (error) {
+      if (journalError(error).fault !== 'full' || !this.#spendReserve()) throw error
+      this.#write(group)
+    }
+    if (this.#walBytes > CHECKPOINT_BYTES) this.#checkpoint()
+  }
+
+  async backup(file: string): Promise<void> {
+    await backup(this.#database, file, { rate: BACKUP_PAGES_AT_A_TIME })
+  }
+
+  close(): void {
+    if (this.#roomCheck !== null) clearInterval(this.#roomCheck)
+    closeDatabase(this.#database, this.#options.directory)
+  }
+
+  #write(group: Group): void {
+    const { sequence, instant, entries, records } = group
+    const written = new Set(this.#chunks)
+    for (const { number } of group.chunks) written.add(number)
+    const header = { instant, cut: group.cut, chunks: written.size }
+    const blob = packGroup(sequence, header, records)
+    const cut = Math.min(group.cut, this.#first + CUT_AT_A_TIME)
+    let bytes = blob.length
+    this.#database.exec('BEGIN')
+    try {
+      this.#insertGroup.run(sequence, blob)
+      for (const { number, records } of group.chunks) {
+        const chunk = packChunk(number, sequence, records)
+        bytes += chunk.length
+        this.#putChunk.run(number, sequence, chunk)
+      }
+      for (const [name, value] of entries) {
+        if (value === null) this.#deleteEntry.run(name)
+        else this.#putEntry.run(name, value, entryChecksum(name, value))
+        bytes += name.length + (value?.length ?? 0)
+      }
+      if (cut > this.#first) this.#deleteGroups.run(cut)
+      this.#database.exec('COMMIT')
+    } catch (error) {
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
+      throw error
+    }
+    this.#first = Math.max(this.#first, cut)
+    for (const { number } of group.chunks) this.#chunks.add(number)
+    this.#walBytes += bytes + 2 * PAGE_BYTES
+  }
+
+  /** Moves what is in the WAL into the database. */
+  #checkpoint(): void {
+    try {
+      this.#database.exec('PRAGMA wal_checkpoint(PASSIVE)')
+    } catch (error) {
+      // Nothing is lost while it waits in the WAL.
+      if (journalError(error).fault !== 'full') throw error
+      this.#spendReserve()
+    }
+    this.#walBytes = 0
+  }
+
+  #spendReserve(): boolean {
+    const hadRoom = this.#reserve.spend()
+    if (hadRoom) tell({ kind: 'room', left: false })
+    this.#waitForRoom()
+    return hadRoom
+  }
+
+  #waitForRoom(): void {
+    this.#roomCheck ??= setInterval(() => {
+      if (!this.#reserve.fill()) return
+      clearInterval(this.#roomCheck!)
+      this.#roomCheck = null
+      tell({ kind: 'room', left: true })
+    }, ROOM_CHECK_MS)
+  }
+}
+
+function tell(message: FromWorker, transfer: ArrayBuffer[] = []): void {
+  parentPort!.postMessage(message, transfer)
+}
+
+/** The buffers of what was read go along without being copied. */
+function buffersOf(value: unknown): ArrayBuffer[] {
+  if (!Array.isArray(value)) return []
+  return (value as Saved[]).flatMap((saved) =>
+    saved.kind === 'entry' ? [] : [saved.records.buffer as ArrayBuffer],
+  )
+}
+
+let worker: JournalWorker | null = null
+/** After a failure nobody knows what is kept, so that nothing more may be added. */
+let failed: JournalError | null = null
+
+async function answer({ call, argument }: ToWorker): Promise<unknown> {
+  if (call === 'open') {
+    worker = new JournalWorker(argument)
+    return worker.opened
+  }
+  if (failed !== null && call !== 'close') throw failed
+  switch (call) {
+    case 'read':
+      return worker!.read()
+    case 'commit':
+      worker!.commit(argument)
+      return undefined
+    case 'backup':
+      return worker!.backup(argument)
+    case 'close':
+      worker?.close()
+      return undefined
+  }
+}
+
+parentPort!.on('message', (message: ToWorker) => {
+  const { id } = message
+  answer(message).then(
+    (value) => {
+      tell({ kind: 'answer', id, value }, buffersOf(value))
+    },
+    (error: unknown) => {
+      const { fault, message: text } = journalError(error)
+      if (message.call === 'commit' && fault !== 'full') failed ??= new JournalError(fault, text)
+      tell({ kind: 'failure', id, fault, message: text })
+    },
+  )
+})

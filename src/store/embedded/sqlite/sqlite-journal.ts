@@ -1,0 +1,124 @@
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import {
+  type Group,
+  type Journal,
+  JournalError,
+  type JournalEvents,
+  type Saved,
+} from '../journal.ts'
+import type { FromWorker, JournalCalls, JournalOptions, Opened } from './journal-worker.ts'
+
+/** The journal in a SQLite file, which a thread of its own reads and writes. */
+export class SqliteJournal implements Journal {
+  readonly #worker: Worker
+  readonly #events: JournalEvents
+  /** Calls under way, by number. */
+  readonly #calls = new Map<number, PromiseWithResolvers<unknown>>()
+  #lastCall = 0
+  #opened: Opened = { instant: 0, sequence: 0, hasRoom: true }
+  #closing = false
+
+  private constructor(events: JournalEvents) {
+    this.#events = events
+    // The same file, but compiled where this one is.
+    this.#worker = new Worker(new URL(`journal-worker${extname(import.meta.url)}`, import.meta.url))
+    this.#worker.on('message', (message: FromWorker) => {
+      this.#receive(message)
+    })
+    this.#worker.on('error', (error) => {
+      this.#failAll(String(error))
+    })
+    this.#worker.on('exit', () => {
+      this.#failAll('its thread has ended')
+    })
+  }
+
+  /** @throws JournalError where the directory or what is in it cannot be used. */
+  static async open(options: JournalOptions, events: JournalEvents): Promise<SqliteJournal> {
+    const journal = new SqliteJournal(events)
+    try {
+      journal.#opened = await journal.#call('open', options)
+    } catch (error) {
+      await journal.#end()
+      throw error
+    }
+    if (!journal.#opened.hasRoom) events.room(false)
+    return journal
+  }
+
+  get instant(): number {
+    return this.#opened.instant
+  }
+
+  get sequence(): number {
+    return this.#opened.sequence
+  }
+
+  async *read(): AsyncIterable<Saved> {
+    let next = this.#call('read', undefined)
+    for (;;) {
+      const part = await next
+      if (part.length === 0) return
+      next = this.#call('read', undefined) // while this part is worked on
+      next.catch(() => undefined)
+      yield* part
+    }
+  }
+
+  async commit(group: Group): Promise<void> {
+    const { records, chunks } = group
+    const buffers = [records.buffer, ...chunks.map(({ records }) => records.buffer)]
+    const { sequence, instant } = group
+    await this.#call('commit', group, buffers)
+    this.#opened = { ...this.#opened, sequence, instant }
+  }
+
+  async backup(file: string): Promise<void> {
+    await this.#call('backup', file)
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing) return
+    try {
+      await this.#call('close', undefined)
+    } finally {
+      await this.#end()
+    }
+  }
+
+  #call<C extends keyof JournalCalls>(
+    call: C,
+    argument: Parameters<JournalCalls[C]>[0],
+    transfer: ArrayBuffer[] = [],
+  ): Promise<Awaited<ReturnType<JournalCalls[C]>>> {
+    const id = ++this.#lastCall
+    const pending = Promise.withResolvers<unknown>()
+    this.#calls.set(id, pending)
+    this.#worker.postMessage({ id, call, argument }, transfer)
+    return pending.promise as Promise<Awaited<ReturnType<JournalCalls[C]>>>
+  }
+
+  #receive(message: FromWorker): void {
+    if (message.kind === 'room') {
+      this.#events.room(message.left)
+      return
+    }
+    const pending = this.#calls.get(message.id)!
+    this.#calls.delete(message.id)
+    if (message.kind === 'answer') pending.resolve(message.value)
+    else pending.reject(new JournalError(message.fault, message.message))
+  }
+
+  #failAll(reason: string): void {
+    if (this.#closing) return
+    const error = new JournalError('failed', `the journal cannot be written: ${reason}`)
+    for (const pending of this.#calls.values()) pending.reject(error)
+    this.#calls.clear()
+  }
+
+  async #end(): Promise<void> {
+    this.#closing = true
+    await this.#worker.terminate()
+  }
+}

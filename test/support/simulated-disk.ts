@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict'
+import {
+  type Group,
+  type Journal,
+  JournalError,
+  type JournalEvents,
+  type Saved,
+} from '../../src/store/embedded/journal.ts'
+
+interface StoredChunk {
+  sequence: number
+  records: Uint32Array
+}
+
+/** What is on a disk: all committed groups, applied. */
+class Contents {
+  entries = new Map<string, string>()
+  chunks = new Map<number, StoredChunk>()
+  groups: { sequence: number; instant: number; records: Uint32Array }[] = []
+
+  apply({ sequence, instant, records, entries, chunks, cut }: Group): void {
+    const last = this.groups.at(-1)?.sequence ?? 0
+    assert.equal(sequence, last + 1, 'groups come in their order')
+    assert(cut <= sequence, 'the last group is never cut')
+    this.groups.push({ sequence, instant, records: records.slice() })
+    for (const [name, value] of entries) {
+      if (value === null) this.entries.delete(name)
+      else this.entries.set(name, value)
+    }
+    for (const { number, records } of chunks) {
+      this.chunks.set(number, { sequence, records: records.slice() })
+    }
+    this.groups = this.groups.filter((group) => group.sequence >= cut)
+  }
+
+  *saved(): Generator<Saved> {
+    for (const [name, value] of this.entries) yield { kind: 'entry', name, value }
+    for (const [number, chunk] of this.chunks) {
+      yield { kind: 'chunk', number, sequence: chunk.sequence, records: chunk.records.slice() }
+    }
+    for (const { sequence, records } of this.groups) {
+      yield { kind: 'group', sequence, records: records.slice() }
+    }
+  }
+}
+
+/** What becomes of the next commit; `commit` waits for it. */
+export type Fate = 'committed' | 'full' | 'failed'
+
+/** A disk that outlives the journals opened on it, and does as it is told. */
+export class SimulatedDisk {
+  readonly #contents = new Contents()
+  /** Groups that were handed over and whose fate is still open, oldest first. */
+  readonly underWay: Group[] = []
+  /** Decides on each commit when it is handed over; by default at once, and well. */
+  decide: (group: Group) => Promise<Fate> = () => Promise.resolve('committed')
+  #journal: SimulatedJournal | null = null
+
+  /** Opens a journal; one that was open has crashed, and nothing of it reaches the disk any more. */
+  open(events: JournalEvents): Promise<Journal> {
+    this.#journal?.crash()
+    this.underWay.length = 0
+    this.#journal = new SimulatedJournal(this, events)
+    return Promise.resolve(this.#journal)
+  }
+
+  get sequence(): number {
+    return this.#contents.groups.at(-1)?.sequence ?? 0
+  }
+
+  get instant(): number {
+    return this.#contents.groups.at(-1)?.instant ?? 0
+  }
+
+  /** Tells the store that is open whether there is room. */
+  setRoom(left: boolean): void {
+    this.#journal!.events.room(left)
+  }
+
+  saved(): Iterable<Saved> {
+    return this.#contents.saved()
+  }
+
+  /** Puts a group on the disk: all of it, for a commit is atomic. */
+  keep(group: Group): void {
+    this.#contents.apply(group)
+  }
+}
+
+class SimulatedJournal implements Journal {
+  readonly events: JournalEvents
+  readonly #disk: SimulatedDisk
+  #crashed = false
+  #failed = false
+
+  constructor(disk: SimulatedDisk, events: JournalEvents) {
+    this.#disk = disk
+    this.events = events
+  }
+
+  get instant(): number {
+    return this.#disk.instant
+  }
+
+  get sequence(): number {
+    return this.#disk.sequence
+  }
+
+  async *read(): AsyncIterable<Saved> {
+    yield* this.#disk.saved()
+  }
+
+  async commit(group: Group): Promise<void> {
+    assert(!this.#failed, 'nothing is committed after a failure')
+    const disk = this.#disk
+    disk.underWay.push(group)
+    const fate = await disk.decide(group)
+    if (this.#crashed) return new Promise(() => undefined) // nobody hears of it
+    disk.underWay.splice(disk.underWay.indexOf(group), 1)
+    if (fate === 'committed') {
+      disk.keep(group)
+      return
+    }
+    this.#failed = fate === 'failed'
+    throw new JournalError(fate, `simulated: ${fate}`)
+  }
+
+  async backup(): Promise<void> {
+    throw new JournalError('failed', 'a simulated disk has no files')
+  }
+
+  async close(): Promise<void> {
+    this.crash()
+  }
+
+  crash(): void {
+    this.#crashed = true
+  }
+}
