@@ -131,20 +131,17 @@ const SETTING_ENTRIES: [string, Setting<unknown>][] = Object.entries(SETTINGS)
 type Flags = Record<string, string | boolean | undefined>
 
 /**
- * Reads flags, then the environment, then the defaults. Null: help was asked for.
+ * Reads flags, then the environment, then the defaults.
  * @throws ConfigError on anything unknown or out of range.
  */
-export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config | null {
+export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config {
   const flags = readFlags(args)
-  if (flags.help === true) return null
   const entries = SETTING_ENTRIES.map(([name, setting]) => [name, readSetting(setting, flags, env)])
   return Object.fromEntries(entries) as Config
 }
 
 function readFlags(args: string[]): Flags {
-  const options: Record<string, { type: 'string' | 'boolean'; short?: string }> = {
-    help: { type: 'boolean', short: 'h' },
-  }
+  const options: Record<string, { type: 'string' | 'boolean' }> = {}
   for (const [, { flag, placeholder }] of SETTING_ENTRIES) {
     options[flag] = { type: placeholder === undefined ? 'boolean' : 'string' }
   }

@@ -1,25 +1,41 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { ConfigError } from '../config.ts'
-import { serve } from './serve.ts'
+import { JournalError } from '../store/embedded/journal.ts'
+import { backup, BACKUP_HELP, check, CHECK_HELP, restore, RESTORE_HELP } from './data.ts'
+import { serve, SERVE_HELP } from './serve.ts'
 
 const HELP = `Usage: token-orchestrator COMMAND
 
 Hands out API keys, one holder at a time, over HTTP.
 
-  serve          start the server ("serve --help" shows its options)
+  serve          start the server
+  backup FILE    copy what a running server has saved
+  restore FILE   make a data directory of a backup
+  check [FILE]   look for damage in a data directory or a backup
   --version      show the version
-  --help         show this text
+  --help         show this text; after a command, its options
 `
+
+const COMMANDS: Record<string, { help: string; run: typeof serve }> = {
+  serve: { help: SERVE_HELP, run: serve },
+  backup: { help: BACKUP_HELP, run: backup },
+  restore: { help: RESTORE_HELP, run: restore },
+  check: { help: CHECK_HELP, run: check },
+}
 
 /** A command line that cannot be understood. */
 const USAGE_ERROR = 2
 
 async function main(args: string[]): Promise<number> {
-  const [command, ...rest] = args
-  switch (command) {
-    case 'serve':
-      return serve(rest, process.env)
+  const [name, ...rest] = args
+  const command = Object.hasOwn(COMMANDS, name ?? '') ? COMMANDS[name!] : undefined
+  if (command !== undefined) {
+    if (!rest.includes('--help') && !rest.includes('-h')) return command.run(rest, process.env)
+    process.stdout.write(command.help)
+    return 0
+  }
+  switch (name) {
     case '--version':
       process.stdout.write(`${version()}\n`)
       return 0
@@ -29,7 +45,7 @@ async function main(args: string[]): Promise<number> {
       process.stdout.write(HELP)
       return 0
     default:
-      if (command !== undefined) process.stderr.write(`${whatIsWrong(command)}\n\n`)
+      if (name !== undefined) process.stderr.write(`${whatIsWrong(name)}\n\n`)
       process.stderr.write(HELP)
       return USAGE_ERROR
   }
@@ -49,9 +65,16 @@ function version(): string {
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
-  if (!(error instanceof ConfigError)) throw error
-  process.stderr.write(
-    `token-orchestrator: ${error.message}\nSee token-orchestrator serve --help.\n`,
-  )
-  process.exitCode = USAGE_ERROR
+  if (error instanceof ConfigError) {
+    const command = process.argv[2]!
+    process.stderr.write(
+      `token-orchestrator: ${error.message}\nSee token-orchestrator ${command} --help.\n`,
+    )
+    process.exitCode = USAGE_ERROR
+  } else if (error instanceof JournalError) {
+    process.stderr.write(`token-orchestrator: ${error.message}\n`)
+    process.exitCode = 1
+  } else {
+    throw error
+  }
 }

@@ -8,7 +8,6 @@ import { Log } from '../log.ts'
 import { SystemRandom } from '../random.ts'
 import { Orchestrator } from '../service/orchestrator.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
-import { JournalError } from '../store/embedded/journal.ts'
 import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
 import type { Store, StoreEvents } from '../store/store.ts'
 
@@ -26,28 +25,20 @@ TOKEN_ORCHESTRATOR_KEY_LIFETIME.
 ${settingsHelp()}
 `
 
-/** Runs a server until a signal ends it. @returns the exit code. */
+/**
+ * Runs a server until a signal ends it. @returns the exit code.
+ * @throws ConfigError, JournalError
+ */
 export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const config = readConfig(args, env)
-  if (config === null) {
-    process.stdout.write(SERVE_HELP)
-    return 0
-  }
   const log = new Log(config.logLevel, (line) => process.stdout.write(line))
   const stopped = signalled()
   const clock = new SystemClock()
-  let orchestrator
-  try {
-    orchestrator = await Orchestrator.start(
-      clock,
-      (events) => openStore(config, clock, events, log),
-      givenPolicy(config),
-    )
-  } catch (error) {
-    if (!(error instanceof JournalError)) throw error
-    process.stderr.write(`token-orchestrator: ${error.message}\n`)
-    return 1
-  }
+  const orchestrator = await Orchestrator.start(
+    clock,
+    (events) => openStore(config, clock, events, log),
+    givenPolicy(config),
+  )
   const server = await HttpServer.create(orchestrator, log)
   let port
   try {

@@ -1,10 +1,21 @@
-import { STATUS_CODES } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
 import { problem, PROBLEM_TYPE } from './problem.ts'
 
 /** How long a connection that is given up may take to read its last answer. */
 const LINGER_MS = 1000
+
+/** By connection: answers that may not be finished, in their order. */
+const answers = new WeakMap<Socket, ServerResponse[]>()
+
+/** An answer has been begun; it may take its time. */
+export function noteAnswer(socket: Socket, answer: ServerResponse): void {
+  const before = answers.get(socket)
+  if (before === undefined) answers.set(socket, [answer])
+  else if (before.at(-1)!.closed) before.splice(0, before.length, answer)
+  else before.push(answer)
+}
 
 /** Answers what never became a request: the parser refused it, or it took too long. */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -21,13 +32,17 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
     `HTTP/1.1 ${status} ${STATUS_CODES[status]!}\r\n` +
     `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
     `Cache-Control: no-store\r\nConnection: close\r\n\r\n${body}`
-  // The answer to what came before it on the connection goes first.
-  setImmediate(() => {
+  const send = (): void => {
     if (!socket.writable) return
     socket.end(answer)
     socket.resume() // what is left unread would turn the end into a reset, and lose the answer
     setTimeout(() => socket.destroy(), LINGER_MS)
-  })
+  }
+  // The answers to what came before it on the connection go first. Its own is not among them: its body
+  // will never be whole.
+  const before = answers.get(socket)?.findLast(({ req, closed }) => req.complete && !closed)
+  if (before === undefined) send()
+  else before.once('close', () => setImmediate(send))
 }
 
 /** Refuses a tunnel. Node has let go of the connection by then, so that its errors are ours to bear. */

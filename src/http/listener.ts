@@ -8,7 +8,7 @@ import {
   ServerResponse,
 } from 'node:http'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
-import { refuseTunnel } from './broken-request.ts'
+import { noteAnswer, refuseTunnel } from './broken-request.ts'
 import { whyNotLocal } from './guard.ts'
 import { problem, PROBLEM_TYPE } from './problem.ts'
 
@@ -40,6 +40,7 @@ class UncachedResponse extends ServerResponse {
 
 export function createListener(dispatch: RequestListener): Server {
   const handle: RequestListener = (request, response) => {
+    noteAnswer(request.socket, response)
     if (!server.listening) response.shouldKeepAlive = false
     if (admit(request, response)) dispatch(request, response)
   }

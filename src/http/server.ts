@@ -3,6 +3,7 @@ import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } f
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
 import type { Log } from '../log.ts'
 import type { Orchestrator } from '../service/orchestrator.ts'
+import { backupRoute } from './backup.ts'
 import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES } from './listener.ts'
@@ -82,6 +83,7 @@ export class HttpServer {
     })
     classicRoutes(app, orchestrator)
     operationalRoutes(app, orchestrator)
+    backupRoute(app, orchestrator)
     await app.register((scope, _options, done) => {
       scope.addContentTypeParser(JSON_TYPE, { parseAs: 'string' }, (_request, body, done) => {
         parseJson(body as string, done)

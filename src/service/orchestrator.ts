@@ -62,9 +62,9 @@ export class Orchestrator {
     return this.#store.stats(pools)
   }
 
-  /** Writes a consistent copy of all that is saved to a new file on this machine. */
-  backup(file: string): Promise<void> {
-    return this.#store.backup(file)
+  /** Makes a consistent copy of all that is saved; its file on this machine is the caller's. */
+  backup(): Promise<string> {
+    return this.#store.backup()
   }
 
   /** From now on the status says so; what has begun goes on. */

@@ -30,10 +30,11 @@ export interface Store {
   stats(pools: number): Promise<StoreStats>
 
   /**
-   * Writes a consistent copy of all that is saved to a new file on the server's machine.
-   * @throws StoreFailure `not_durable`
+   * Makes a consistent copy of all that is saved, while others are served, and returns the path of its file
+   * on the server's machine. It is the caller's: to be moved or deleted.
+   * @throws StoreFailure `not_durable`, `storage_full`, `storage_failed`
    */
-  backup(file: string): Promise<void>
+  backup(): Promise<string>
 
   /** What was answered is saved when this resolves. */
   close(): Promise<void>

@@ -118,14 +118,14 @@ suite('a right value is read, as flag and as variable', () => {
           readConfig([`--${flag}`, text], { [variableOf(flag)]: 'overruled' }),
           readConfig([], { [variableOf(flag)]: text }),
         ]) {
-          assert.equal(config?.[nameOf(flag) as keyof typeof config], value)
+          assert.equal(config[nameOf(flag) as keyof typeof config], value)
         }
       }
     })
   }
 
   test('what the default pool has saved is not given by default', () => {
-    const config = readConfig([], {})!
+    const config = readConfig([], {})
     assert.deepEqual(
       [config.keyLifetimeMs, config.leaseTtlMs, config.maxKeys],
       Array(3).fill(undefined),
@@ -133,7 +133,7 @@ suite('a right value is read, as flag and as variable', () => {
   })
 
   test('memory', () => {
-    assert.equal(readConfig(['--memory'], { TOKEN_ORCHESTRATOR_MEMORY: 'false' })?.memory, true)
+    assert.equal(readConfig(['--memory'], { TOKEN_ORCHESTRATOR_MEMORY: 'false' }).memory, true)
     for (const [text, value] of [
       ['true', true],
       ['1', true],
@@ -141,7 +141,7 @@ suite('a right value is read, as flag and as variable', () => {
       ['0', false],
       ['', false],
     ] as const) {
-      assert.equal(readConfig([], { TOKEN_ORCHESTRATOR_MEMORY: text })?.memory, value, text)
+      assert.equal(readConfig([], { TOKEN_ORCHESTRATOR_MEMORY: text }).memory, value, text)
     }
   })
 })

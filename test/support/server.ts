@@ -16,6 +16,7 @@ import { Log } from '../../src/log.ts'
 import { SystemRandom } from '../../src/random.ts'
 import { Orchestrator } from '../../src/service/orchestrator.ts'
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
+import type { Store, StoreEvents } from '../../src/store/store.ts'
 
 /** Longer than anything here takes: a test that waits for ever should say what for. */
 const PATIENCE_MS = 20_000
@@ -39,6 +40,8 @@ export interface ServerOptions {
   maxTotalKeys?: number
   /** Connections at a time. */
   maxSockets?: number
+  /** In memory unless told otherwise. */
+  openStore?: (events: StoreEvents) => Promise<Store>
 }
 
 /** A real server in this process, on a port of its own. `await using` closes it. */
@@ -67,11 +70,13 @@ export class TestServer implements AsyncDisposable {
   static async start(options: ServerOptions = {}): Promise<TestServer> {
     const { clock = new SystemClock(), policy, maxTotalKeys = 50_000, maxSockets = 32 } = options
     const limits = { maxTotalKeys, maxPools: 10 }
-    const orchestrator = await Orchestrator.start(
-      clock,
-      (events) => EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events),
-      { ...DEFAULT_POLICY, ...policy },
-    )
+    const inMemory = (events: StoreEvents): Store =>
+      EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events)
+    const { openStore = inMemory } = options
+    const orchestrator = await Orchestrator.start(clock, openStore, {
+      ...DEFAULT_POLICY,
+      ...policy,
+    })
     const logged: string[] = []
     const http = await HttpServer.create(
       orchestrator,

@@ -10,7 +10,7 @@ import { NEVER } from '../../engine/rows.ts'
 import type { TableLimits } from '../../engine/tables.ts'
 import { Unsaved } from '../../engine/unsaved.ts'
 import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store.ts'
-import { GroupCommit } from './group-commit.ts'
+import { GroupCommit, storeFailure } from './group-commit.ts'
 import type { Journal, JournalEvents } from './journal.ts'
 import { recover } from './recover.ts'
 
@@ -152,9 +152,13 @@ export class EmbeddedStore implements Store {
     return stats
   }
 
-  async backup(file: string): Promise<void> {
+  async backup(): Promise<string> {
     if (this.#journal === null) throw new StoreFailure('not_durable')
-    await this.#journal.backup(file)
+    try {
+      return await this.#journal.backup()
+    } catch (error) {
+      throw storeFailure(error)
+    }
   }
 
   async close(): Promise<void> {

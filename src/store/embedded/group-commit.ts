@@ -131,8 +131,7 @@ export class GroupCommit {
   }
 
   #fail(error: unknown): void {
-    const full = error instanceof JournalError && error.fault === 'full'
-    const failure = new StoreFailure(full ? 'storage_full' : 'storage_failed', error)
+    const failure = storeFailure(error)
     this.#failure = failure
     this.#underWay?.reject(failure)
     this.#open?.reject(failure)
@@ -140,4 +139,10 @@ export class GroupCommit {
     this.#open = null
     this.#events.failed(failure)
   }
+}
+
+/** What went wrong in the journal, as the store tells it. */
+export function storeFailure(error: unknown): StoreFailure {
+  const full = error instanceof JournalError && error.fault === 'full'
+  return new StoreFailure(full ? 'storage_full' : 'storage_failed', error)
 }

@@ -23,10 +23,11 @@ export interface Journal {
   commit(group: Group): Promise<void>
 
   /**
-   * Writes a consistent copy of all that is committed to a new file, while commits go on.
+   * Makes a consistent copy of all that is committed, while commits go on, and returns the path of its
+   * file. It is the caller's: to be moved or deleted.
    * @throws JournalError
    */
-  backup(file: string): Promise<void>
+  backup(): Promise<string>
 
   close(): Promise<void>
 }

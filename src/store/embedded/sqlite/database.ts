@@ -4,6 +4,7 @@ import {
   mkdirSync,
   openSync,
   closeSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -14,6 +15,7 @@ import { JournalError, type JournalFault } from '../journal.ts'
 import { APPLICATION_ID, DATABASE_FILE, FORMAT_VERSION, SCHEMA } from './format.ts'
 
 const PID_FILE = 'pid'
+const BACKUP_PREFIX = 'backup-'
 /** Overflowing pages are read when what they hold is replaced. */
 const CACHE_KIB = 16 * 1024
 
@@ -57,7 +59,7 @@ export function openDatabase(directory: string, sync: boolean): DatabaseSync {
       // We do it ourselves, for SQLite would pass over a sync that failed.
       database.exec('PRAGMA wal_autocheckpoint = 0')
       writeFileSync(join(directory, PID_FILE), `${process.pid}\n`)
-      syncDirectory(directory)
+      syncPath(directory)
     } catch (error) {
       database.close()
       throw error
@@ -95,9 +97,32 @@ export function pragma(database: DatabaseSync, name: string): number {
   return Object.values(database.prepare(`PRAGMA ${name}`).get()!)[0] as number
 }
 
-/** Makes names of new files outlive a crash. */
-export function syncDirectory(directory: string): void {
-  const descriptor = openSync(directory, 'r')
+/** Where a backup is made: beside the data, so that it finds room where they do. */
+export function backupFile(directory: string, number: number): string {
+  return join(directory, `${BACKUP_PREFIX}${number}.db`)
+}
+
+/** Backups that nobody fetched before the process ended. */
+export function removeBackups(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (name.startsWith(BACKUP_PREFIX)) rmSync(join(directory, name), { force: true })
+  }
+}
+
+/** Makes one file of a copy, which can be read where nothing can be written, and brings it to disk. */
+export function finishCopy(file: string): void {
+  const copy = new DatabaseSync(file)
+  try {
+    copy.exec('PRAGMA journal_mode = DELETE')
+  } finally {
+    copy.close()
+  }
+  syncPath(file)
+}
+
+/** Brings a file to disk, or the names in a directory. */
+export function syncPath(file: string): void {
+  const descriptor = openSync(file, 'r')
   try {
     fsyncSync(descriptor)
   } finally {
@@ -108,7 +133,7 @@ export function syncDirectory(directory: string): void {
 function makeDirectory(directory: string): void {
   if (existsSync(directory)) return
   mkdirSync(directory, { recursive: true, mode: 0o700 })
-  syncDirectory(dirname(resolve(directory)))
+  syncPath(dirname(resolve(directory)))
 }
 
 function lockDatabase(directory: string): DatabaseSync {
@@ -131,7 +156,7 @@ function prepare(database: DatabaseSync, directory: string): void {
   database.exec('PRAGMA journal_mode = WAL')
   if (!isNew) return
   database.exec(`BEGIN; ${SCHEMA} COMMIT`)
-  syncDirectory(directory)
+  syncPath(directory)
 }
 
 function explained(directory: string, { fault, message }: JournalError): JournalError {

@@ -1,8 +1,16 @@
 /** The thread that owns the database. It does what it is asked for, one after the other. */
+import { rmSync } from 'node:fs'
 import { backup, type DatabaseSync, type StatementSync } from 'node:sqlite'
 import { parentPort } from 'node:worker_threads'
 import { type Group, JournalError, type JournalFault, type Saved } from '../journal.ts'
-import { closeDatabase, journalError, openDatabase } from './database.ts'
+import {
+  backupFile,
+  closeDatabase,
+  finishCopy,
+  journalError,
+  openDatabase,
+  removeBackups,
+} from './database.ts'
 import { entryChecksum, packChunk, packGroup } from './format.ts'
 import { readSaved, readTail } from './read.ts'
 import { ReserveFile } from './reserve-file.ts'
@@ -25,7 +33,7 @@ export interface JournalCalls {
   /** The next part of all that is saved; an empty one is the end. */
   read: () => Saved[]
   commit: (group: Group) => undefined
-  backup: (file: string) => Promise<undefined>
+  backup: () => Promise<string>
   close: () => undefined
 }
 
@@ -60,12 +68,14 @@ class JournalWorker {
   /** The first group that is there. */
   #first: number
   #walBytes = 0
+  #backups = 0
   #reading: Iterator<Saved> | null = null
   #roomCheck: NodeJS.Timeout | null = null
   readonly opened: Opened
 
   constructor(options: JournalOptions) {
     const database = openDatabase(options.directory, options.sync)
+    removeBackups(options.directory)
     this.#options = options
     this.#database = database
     this.#reserve = new ReserveFile(options.directory)
@@ -111,8 +121,17 @@ class JournalWorker {
     if (this.#walBytes > CHECKPOINT_BYTES) this.#checkpoint()
   }
 
-  async backup(file: string): Promise<void> {
-    await backup(this.#database, file, { rate: BACKUP_PAGES_AT_A_TIME })
+  /** Between its steps commits go on, and become part of it. */
+  async backup(): Promise<string> {
+    const file = backupFile(this.#options.directory, ++this.#backups)
+    try {
+      await backup(this.#database, file, { rate: BACKUP_PAGES_AT_A_TIME })
+      finishCopy(file)
+      return file
+    } catch (error) {
+      rmSync(file, { force: true })
+      throw error
+    }
   }
 
   close(): void {
@@ -210,7 +229,7 @@ async function answer({ call, argument }: ToWorker): Promise<unknown> {
       worker!.commit(argument)
       return undefined
     case 'backup':
-      return worker!.backup(argument)
+      return worker!.backup()
     case 'close':
       worker?.close()
       return undefined

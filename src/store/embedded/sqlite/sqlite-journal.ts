@@ -74,8 +74,8 @@ export class SqliteJournal implements Journal {
     this.#opened = { ...this.#opened, sequence, instant }
   }
 
-  async backup(file: string): Promise<void> {
-    await this.#call('backup', file)
+  backup(): Promise<string> {
+    return this.#call('backup', undefined)
   }
 
   async close(): Promise<void> {

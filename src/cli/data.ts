@@ -1,0 +1,145 @@
+/** The commands that look after saved data: backup, restore, check. */
+import { createWriteStream, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import { copyFile, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { parseArgs } from 'node:util'
+import { ConfigError } from '../config.ts'
+import { JournalError } from '../store/embedded/journal.ts'
+import { syncPath } from '../store/embedded/sqlite/database.ts'
+import { DATABASE_FILE } from '../store/embedded/sqlite/format.ts'
+import { type Verdict, verifyDirectory, verifyFile } from '../store/embedded/sqlite/verify.ts'
+
+const DEFAULT_URL = 'http://127.0.0.1:3000'
+const DEFAULT_DIRECTORY = './data'
+
+export const BACKUP_HELP = `Usage: token-orchestrator backup FILE [--url URL]
+
+Copies what a running server has saved into FILE, while it serves, and checks the copy.
+
+  --url URL  the server (TOKEN_ORCHESTRATOR_URL, else ${DEFAULT_URL})
+`
+
+export const RESTORE_HELP = `Usage: token-orchestrator restore FILE [--data-dir DIRECTORY]
+
+Checks a backup and makes a data directory of it, in which there must be no data yet.
+
+  --data-dir DIRECTORY  where to (TOKEN_ORCHESTRATOR_DATA_DIR, else ${DEFAULT_DIRECTORY})
+`
+
+export const CHECK_HELP = `Usage: token-orchestrator check [FILE] [--data-dir DIRECTORY]
+
+Reads all of a backup, or of a data directory that no server uses, and says what is wrong
+with it. The exit code is 1 if anything is.
+
+  --data-dir DIRECTORY  what to check (TOKEN_ORCHESTRATOR_DATA_DIR, else ${DEFAULT_DIRECTORY})
+`
+
+/** @returns the exit code, as all commands here. */
+export async function backup(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const { file, option } = read(args, 'url')
+  const url = option ?? env.TOKEN_ORCHESTRATOR_URL ?? DEFAULT_URL
+  if (file === undefined) throw new ConfigError('name the FILE that the backup goes to')
+  if (!URL.canParse(url)) throw new ConfigError(`--url must be a URL, not "${url}"`)
+  refuseExisting(file)
+  const partial = `${file}.partial`
+  try {
+    await fetchBackup(new URL('/v1/backup', url), partial)
+    const verdict = verifyFile(partial)
+    if (verdict.faults.length > 0) return report('the backup', verdict)
+    syncPath(partial)
+    renameSync(partial, file)
+    syncPath(dirname(resolve(file)))
+    return report(file, verdict)
+  } finally {
+    rmSync(partial, { force: true })
+  }
+}
+
+export async function restore(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const { file, option } = read(args, 'data-dir')
+  const directory = option ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
+  if (file === undefined) throw new ConfigError('name the FILE to restore')
+  const target = join(directory, DATABASE_FILE)
+  refuseExisting(target)
+  const verdict = verifyFile(file)
+  if (verdict.faults.length > 0) return report(file, verdict)
+  const partial = `${target}.partial`
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    await copyFile(file, partial)
+    syncPath(partial)
+    renameSync(partial, target)
+    syncPath(directory)
+  } finally {
+    rmSync(partial, { force: true })
+  }
+  return report(directory, verdict)
+}
+
+export async function check(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const { file, option } = read(args, 'data-dir')
+  if (file !== undefined && option !== undefined) {
+    throw new ConfigError('name a FILE or --data-dir, not both')
+  }
+  const directory = option ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
+  const what = file ?? directory
+  const isDirectory = (await stat(what).catch(() => null))?.isDirectory() ?? file === undefined
+  return report(what, isDirectory ? verifyDirectory(what) : verifyFile(what))
+}
+
+function read(
+  args: string[],
+  name: string,
+): { file: string | undefined; option: string | undefined } {
+  try {
+    const options = { [name]: { type: 'string' as const } }
+    const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
+    if (positionals.length > 1) throw new Error(`unexpected "${positionals[1]!}"`)
+    return { file: positionals[0], option: values[name] }
+  } catch (error) {
+    throw new ConfigError((error as Error).message)
+  }
+}
+
+function refuseExisting(file: string): void {
+  if (!existsSync(file)) return
+  throw new JournalError('inaccessible', `${file} is there already; move it away first`)
+}
+
+async function fetchBackup(url: URL, file: string): Promise<void> {
+  let response
+  try {
+    response = await fetch(url)
+  } catch (error) {
+    const { cause } = error as Error
+    const why = cause instanceof Error ? cause.message : String(error)
+    throw new JournalError('inaccessible', `no server answers at ${url.origin}: ${why}`)
+  }
+  if (!response.ok || response.body === null) {
+    const text = await response.text()
+    throw new JournalError('inaccessible', `${url.href}: ${response.status} ${text}`)
+  }
+  try {
+    await pipeline(Readable.fromWeb(response.body), createWriteStream(file, { mode: 0o600 }))
+  } catch (error) {
+    const { message } = error as Error
+    throw new JournalError('inaccessible', `the backup did not arrive whole: ${message}`)
+  }
+}
+
+function report(what: string, verdict: Verdict): number {
+  const { faults, keys, pools, chunks, groups } = verdict
+  if (faults.length > 0) {
+    process.stderr.write(`token-orchestrator: ${what} is damaged:\n`)
+    for (const fault of faults) process.stderr.write(`  ${fault}\n`)
+    return 1
+  }
+  const instant = new Date(verdict.instant).toISOString()
+  process.stdout.write(
+    `${what}: no faults. ${keys} keys in ${pools.length} pools as of ${instant}; ` +
+      `${chunks} chunks and ${groups} groups of changes.\n`,
+  )
+  return 0
+}
