@@ -103,11 +103,16 @@ function openDurable(
     toldAt = clock.elapsedMs()
     log.info('reading what was saved', { keysRead: read, keysInPlace: built })
   }
+  const health: StoreEvents['health'] = (now) => {
+    events.health?.(now)
+    if (now === 'ok') log.info('there is room on the disk again')
+    else log.error('the disk is full: nothing can be changed until there is room', { dataDir })
+  }
   return EmbeddedStore.open(
     limits,
     clock,
     new SystemRandom(),
-    { ...events, recovering },
+    { ...events, health, recovering },
     (journalEvents) => SqliteJournal.open(options, journalEvents),
   )
 }

@@ -7,24 +7,12 @@ import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
-import { Command, listeningPort, ROOT, startCli, startServe } from '../support/command.ts'
-
-interface Ended {
-  code: number | null
-  stdout: string
-  stderr: string
-}
+import { Command, type Ended, listeningPort, ROOT, runCli, startServe } from '../support/command.ts'
 
 function hasIpv6(): boolean {
   return Object.values(networkInterfaces()).some((all) =>
     all?.some(({ family }) => family === 'IPv6'),
   )
-}
-
-async function run(args: string[], env: Record<string, string> = {}): Promise<Ended> {
-  await using command = startCli(args, { env })
-  const code = await command.code
-  return { code, stdout: command.stdout, stderr: command.stderr }
 }
 
 function assertUsageError({ code, stdout, stderr }: Ended, named: string): void {
@@ -38,11 +26,11 @@ function assertUsageError({ code, stdout, stderr }: Ended, named: string): void 
 suite('settings', { concurrency: 2 }, () => {
   test('a wrong one ends with 2 and says what it must be', async () => {
     assertUsageError(
-      await run(['serve', '--port', 'http']),
+      await runCli(['serve', '--port', 'http']),
       '--port must be a whole number from 0 to 65535, not "http".',
     )
     assertUsageError(
-      await run(['serve'], { TOKEN_ORCHESTRATOR_HOST: '0.0.0.0' }),
+      await runCli(['serve'], { TOKEN_ORCHESTRATOR_HOST: '0.0.0.0' }),
       'TOKEN_ORCHESTRATOR_HOST must be a loopback address',
     )
   })
@@ -58,12 +46,12 @@ suite('settings', { concurrency: 2 }, () => {
   ]
   for (const [name, args, named] of misunderstood) {
     test(`${name} ends with 2`, async () => {
-      assertUsageError(await run(args), named)
+      assertUsageError(await runCli(args), named)
     })
   }
 
   test('no command at all ends with 2 and the help', async () => {
-    const { code, stdout, stderr } = await run([])
+    const { code, stdout, stderr } = await runCli([])
     assert.deepEqual([code, stdout], [2, ''])
     assert.match(stderr, /^Usage: /)
   })
@@ -103,12 +91,12 @@ suite('help and version', () => {
     const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
       version: string
     }
-    assert.deepEqual(await run(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+    assert.deepEqual(await runCli(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
   for (const args of [['--help'], ['-h'], ['help'], ['serve', '--help'], ['serve', '-h']]) {
     test(`${args.join(' ')} goes to stdout and ends with 0`, async () => {
-      const { code, stdout, stderr } = await run(args)
+      const { code, stdout, stderr } = await runCli(args)
       assert.deepEqual([code, stderr], [0, ''])
       assert.match(stdout, /^Usage: token-orchestrator /)
     })
@@ -116,7 +104,7 @@ suite('help and version', () => {
 })
 
 test('the help of serve is in columns', async () => {
-  const { stdout } = await run(['serve', '--help'])
+  const { stdout } = await runCli(['serve', '--help'])
   const rows = [...stdout.matchAll(/^( {2}--\S+(?: [A-Z]+)? {2,})\S/gm)]
   assert.equal(new Set(rows.map(([, left]) => left!.length)).size, 1)
 })
@@ -125,7 +113,7 @@ test('a port in use ends with 1 and says so', async () => {
   const occupant = createServer().listen(0, '127.0.0.1')
   await once(occupant, 'listening')
   const { port } = occupant.address() as AddressInfo
-  const { code, stdout, stderr } = await run(['serve', '--memory', '--port', String(port)])
+  const { code, stdout, stderr } = await runCli(['serve', '--memory', '--port', String(port)])
   occupant.close()
   assert.equal(code, 1)
   assert.equal(stdout, '')

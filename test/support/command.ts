@@ -85,6 +85,19 @@ export function startCli(args: string[], options?: CommandOptions): Command {
   return new Command(process.execPath, [MAIN, ...args], options)
 }
 
+export interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs the CLI to its end. */
+export async function runCli(args: string[], env: Record<string, string> = {}): Promise<Ended> {
+  await using command = startCli(args, { env })
+  const code = await command.code
+  return { code, stdout: command.stdout, stderr: command.stderr }
+}
+
 /** Starts a server on a port of its own and waits until it listens. */
 export async function startServe(
   args: string[] = [],
