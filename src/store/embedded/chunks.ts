@@ -82,6 +82,7 @@ export class Chunks {
       this.#due -= CHUNK_BYTES
       chunks.push({ number, records: this.#records(number) })
     }
+    if (this.#head === this.#queue.length) this.#due = 0
     if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head)
       this.#head = 0

@@ -189,6 +189,7 @@ export class EmbeddedStore implements Store {
       },
       committed: () => {
         this.#tell(this.#changesUnderWay)
+        void this.#announce() // what time has done since may be on record already
       },
       failed: (failure) => {
         if (failure.code === 'storage_full') this.#reload(journal)

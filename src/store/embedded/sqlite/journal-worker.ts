@@ -141,9 +141,8 @@ class JournalWorker {
 
   #write(group: Group): void {
     const { sequence, instant, entries, records } = group
-    const written = new Set(this.#chunks)
-    for (const { number } of group.chunks) written.add(number)
-    const header = { instant, cut: group.cut, chunks: written.size }
+    const newChunks = group.chunks.filter(({ number }) => !this.#chunks.has(number))
+    const header = { instant, cut: group.cut, chunks: this.#chunks.size + newChunks.length }
     const blob = packGroup(sequence, header, records)
     const cut = Math.min(group.cut, this.#first + CUT_AT_A_TIME)
     let bytes = blob.length
@@ -167,7 +166,7 @@ class JournalWorker {
       throw error
     }
     this.#first = Math.max(this.#first, cut)
-    for (const { number } of group.chunks) this.#chunks.add(number)
+    for (const { number } of newChunks) this.#chunks.add(number)
     this.#walBytes += bytes + 2 * PAGE_BYTES
   }
 

@@ -18,6 +18,8 @@ export class SqliteJournal implements Journal {
   #lastCall = 0
   #opened: Opened = { instant: 0, sequence: 0, hasRoom: true }
   #closing = false
+  /** The thread has ended, which it does of its own accord only when it fails. */
+  #ended: JournalError | null = null
 
   private constructor(events: JournalEvents) {
     this.#events = events
@@ -92,6 +94,7 @@ export class SqliteJournal implements Journal {
     argument: Parameters<JournalCalls[C]>[0],
     transfer: ArrayBuffer[] = [],
   ): Promise<Awaited<ReturnType<JournalCalls[C]>>> {
+    if (this.#ended !== null) return Promise.reject(this.#ended)
     const id = ++this.#lastCall
     const pending = Promise.withResolvers<unknown>()
     this.#calls.set(id, pending)
@@ -111,9 +114,8 @@ export class SqliteJournal implements Journal {
   }
 
   #failAll(reason: string): void {
-    if (this.#closing) return
-    const error = new JournalError('failed', `the journal cannot be written: ${reason}`)
-    for (const pending of this.#calls.values()) pending.reject(error)
+    this.#ended ??= new JournalError('failed', `the journal cannot be written: ${reason}`)
+    for (const pending of this.#calls.values()) pending.reject(this.#ended)
     this.#calls.clear()
   }
 
