@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { ConfigError } from '../config.ts'
+import { ERRORS } from '../engine/errors.ts'
 import { JournalError } from '../store/embedded/journal.ts'
+import { StoreFailure } from '../store/store.ts'
 import { backup, BACKUP_HELP, check, CHECK_HELP, restore, RESTORE_HELP } from './data.ts'
 import { serve, SERVE_HELP } from './serve.ts'
 
@@ -73,6 +75,10 @@ try {
     process.exitCode = USAGE_ERROR
   } else if (error instanceof JournalError) {
     process.stderr.write(`token-orchestrator: ${error.message}\n`)
+    process.exitCode = 1
+  } else if (error instanceof StoreFailure) {
+    const { title } = ERRORS[error.code]
+    process.stderr.write(`token-orchestrator: it cannot start: ${title} (${error.message})\n`)
     process.exitCode = 1
   } else {
     throw error

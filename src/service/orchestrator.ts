@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { Operation, Results } from '../engine/operations.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
-import type { Store, StoreEvents, StoreFailure, StoreStats } from '../store/store.ts'
+import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
 
 /** The pool of the classic API, which is always there. */
@@ -23,7 +23,8 @@ export class Orchestrator {
   /**
    * Opens the store and sees to it that the default pool is there. What is given of its policy goes before
    * what it was.
-   * @throws what `openStore` throws, and Error where the policy contradicts itself.
+   * @throws what `openStore` throws, StoreFailure where the policy cannot be saved, and Error where it
+   *   contradicts itself.
    */
   static async start(
     clock: Clock,
@@ -97,8 +98,15 @@ export class Orchestrator {
     if (before !== undefined && Object.keys(given).length === 0) return
     const policy = { ...DEFAULT_POLICY, ...before, ...given }
     const maxLeaseTtlMs = Math.max(policy.leaseTtlMs, policy.maxLeaseTtlMs)
-    const put = await this.#store.putPool(DEFAULT_POOL, { ...policy, maxLeaseTtlMs })
+    const wanted = { ...policy, maxLeaseTtlMs }
+    if (before !== undefined && isSame(before, wanted)) return
+    const put = await this.#store.putPool(DEFAULT_POOL, wanted)
     if (typeof put === 'string') return
+    if (put.code === 'storage_full') throw new StoreFailure('storage_full')
     throw new Error(`the default pool cannot be made: ${put.detail ?? ERRORS[put.code].title}`)
   }
+}
+
+function isSame(a: Policy, b: Policy): boolean {
+  return (Object.keys(b) as (keyof Policy)[]).every((field) => a[field] === b[field])
 }

@@ -1,4 +1,6 @@
 import {
+  accessSync,
+  constants,
   existsSync,
   fsyncSync,
   mkdirSync,
@@ -36,6 +38,8 @@ export function journalError(error: unknown): JournalError {
   if (error instanceof JournalError) return error
   const { code, errcode, message } = error as { code?: string; errcode?: number; message: string }
   if (errcode !== undefined) return new JournalError(FAULTS[errcode & 255] ?? 'failed', message)
+  // A number that is larger than any that was written.
+  if (code === 'ERR_OUT_OF_RANGE') return new JournalError('damaged', message)
   if (code === 'ENOSPC' || code === 'EDQUOT') return new JournalError('full', message)
   if (code !== undefined && code !== 'EIO') return new JournalError('inaccessible', message)
   return new JournalError('failed', message)
@@ -93,6 +97,17 @@ export function checkFormat(database: DatabaseSync): void {
   )
 }
 
+/**
+ * Makes sure that the pages of a database fit together: where a bit of their layout is wrong SQLite may see
+ * fewer rows than were written, and take that for the truth. It takes 0.3 s for a gigabyte.
+ */
+export function checkPages(database: DatabaseSync): void {
+  const [row] = database.prepare('PRAGMA quick_check(1)').all()
+  const said = String(Object.values(row!)[0])
+  if (said === 'ok') return
+  throw new JournalError('damaged', `its pages are damaged: ${said.split('\n').at(-1)!}`)
+}
+
 export function pragma(database: DatabaseSync, name: string): number {
   return Object.values(database.prepare(`PRAGMA ${name}`).get()!)[0] as number
 }
@@ -140,6 +155,8 @@ function lockDatabase(directory: string): DatabaseSync {
   const file = join(directory, DATABASE_FILE)
   // What is in it is secret; files beside it get the same mode.
   if (!existsSync(file)) closeSync(openSync(file, 'a', 0o600))
+  // SQLite would open it for reading, and fail at the lock without saying why.
+  accessSync(file, constants.R_OK | constants.W_OK)
   const database = new DatabaseSync(file, { timeout: 0 })
   try {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT')
@@ -159,7 +176,8 @@ function prepare(database: DatabaseSync, directory: string): void {
   syncPath(directory)
 }
 
-function explained(directory: string, { fault, message }: JournalError): JournalError {
+/** The same in words for the person who runs the server: where it is, and what to do. */
+export function explained(directory: string, { fault, message }: JournalError): JournalError {
   const where = `the data directory ${directory}`
   switch (fault) {
     case 'busy':

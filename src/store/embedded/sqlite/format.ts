@@ -20,13 +20,14 @@ export const SCHEMA = `
 `
 
 const HIGH = 2 ** 32
-const HEADER_WORDS = 8
+const HEADER_WORDS = 9
 const MARK = 0 // the words of a header
 const CHECKSUM = 1 // of all that follows, and of the numbers that the row is found by
 const INSTANT = 2
 const CUT = 4
-const CHUNKS = 6 // and 7: the number of records' words
-const WORDS = 7
+const CHUNKS = 6
+const ENTRIES = 7
+const WORDS = 8 // the number of records' words
 
 /** What a group says beside its records. */
 export interface GroupHeader {
@@ -36,6 +37,8 @@ export interface GroupHeader {
   cut: number
   /** How many chunks there are. */
   chunks: number
+  /** How many entries there are. */
+  entries: number
 }
 
 /** A group's blob; its place in the sequence is part of what is checked. */
@@ -44,13 +47,14 @@ export function packGroup(sequence: number, header: GroupHeader, records: Uint32
   setNumber(words, INSTANT, header.instant)
   setNumber(words, CUT, header.cut)
   words[CHUNKS] = header.chunks
+  words[ENTRIES] = header.entries
   return seal(words, [sequence, 0], records)
 }
 
 /** @throws JournalError where the blob is not what was written. */
 export function unpackGroup(
   sequence: number,
-  blob: Uint8Array,
+  blob: unknown,
 ): { header: GroupHeader; records: Uint32Array<ArrayBuffer> } {
   const words = unseal(blob, [sequence, 0], `group ${sequence} of the journal`)
   return {
@@ -58,6 +62,7 @@ export function unpackGroup(
       instant: getNumber(words, INSTANT),
       cut: getNumber(words, CUT),
       chunks: words[CHUNKS]!,
+      entries: words[ENTRIES]!,
     },
     records: words.subarray(HEADER_WORDS),
   }
@@ -71,13 +76,13 @@ export function packChunk(number: number, sequence: number, records: Uint32Array
 export function unpackChunk(
   number: number,
   sequence: number,
-  blob: Uint8Array,
+  blob: unknown,
 ): Uint32Array<ArrayBuffer> {
   return unseal(blob, [number, sequence], `chunk ${number}`).subarray(HEADER_WORDS)
 }
 
 export function entryChecksum(name: string, value: string): number {
-  return crc32(value, crc32(name))
+  return crc32(value, crc32(`${name}\0`)) // no letter can go from one to the other
 }
 
 function seal(words: Uint32Array, found: [number, number], records: Uint32Array): Uint8Array {
@@ -88,7 +93,10 @@ function seal(words: Uint32Array, found: [number, number], records: Uint32Array)
   return bytesOf(words)
 }
 
-function unseal(blob: Uint8Array, found: [number, number], what: string): Uint32Array<ArrayBuffer> {
+function unseal(blob: unknown, found: [number, number], what: string): Uint32Array<ArrayBuffer> {
+  // SQLite keeps the type of each value beside it, and believes it.
+  if (!(blob instanceof Uint8Array))
+    throw new JournalError('damaged', `${what} is damaged: no bytes`)
   if (blob.length % 4 !== 0 || blob.length < HEADER_WORDS * 4) {
     throw new JournalError('damaged', `${what} is cut short`)
   }

@@ -5,7 +5,9 @@ import { parentPort } from 'node:worker_threads'
 import { type Group, JournalError, type JournalFault, type Saved } from '../journal.ts'
 import {
   backupFile,
+  checkPages,
   closeDatabase,
+  explained,
   finishCopy,
   journalError,
   openDatabase,
@@ -65,6 +67,8 @@ class JournalWorker {
   readonly #putEntry: StatementSync
   readonly #deleteEntry: StatementSync
   readonly #chunks: Set<number>
+  /** How many there are. */
+  #entries: number
   /** The first group that is there. */
   #first: number
   #walBytes = 0
@@ -73,8 +77,9 @@ class JournalWorker {
   #roomCheck: NodeJS.Timeout | null = null
   readonly opened: Opened
 
-  constructor(options: JournalOptions) {
-    const database = openDatabase(options.directory, options.sync)
+  /** @throws whatever SQLite does where the database is damaged. */
+  constructor(options: JournalOptions, database: DatabaseSync) {
+    checkPages(database)
     removeBackups(options.directory)
     this.#options = options
     this.#database = database
@@ -85,12 +90,13 @@ class JournalWorker {
       'INSERT OR REPLACE INTO chunks (number, sequence, records) VALUES (?, ?, ?)',
     )
     this.#putEntry = database.prepare(
-      'INSERT OR REPLACE INTO entries (name, value, checksum) VALUES (?, ?, ?)',
+      'INSERT INTO entries (name, value, checksum) VALUES (?, ?, ?)',
     )
     this.#deleteEntry = database.prepare('DELETE FROM entries WHERE name = ?')
     const tail = readTail(database)
     this.#first = tail.first
     this.#chunks = new Set(tail.chunks)
+    this.#entries = tail.entries
     const hasRoom = this.#reserve.fill()
     if (!hasRoom) this.#waitForRoom()
     this.opened = { instant: tail.instant, sequence: tail.sequence, hasRoom }
@@ -142,23 +148,29 @@ class JournalWorker {
   #write(group: Group): void {
     const { sequence, instant, entries, records } = group
     const newChunks = group.chunks.filter(({ number }) => !this.#chunks.has(number))
-    const header = { instant, cut: group.cut, chunks: this.#chunks.size + newChunks.length }
-    const blob = packGroup(sequence, header, records)
     const cut = Math.min(group.cut, this.#first + CUT_AT_A_TIME)
-    let bytes = blob.length
+    const chunkCount = this.#chunks.size + newChunks.length
+    let entryCount = this.#entries
+    let bytes = 0
     this.#database.exec('BEGIN')
     try {
-      this.#insertGroup.run(sequence, blob)
       for (const { number, records } of group.chunks) {
         const chunk = packChunk(number, sequence, records)
         bytes += chunk.length
         this.#putChunk.run(number, sequence, chunk)
       }
       for (const [name, value] of entries) {
-        if (value === null) this.#deleteEntry.run(name)
-        else this.#putEntry.run(name, value, entryChecksum(name, value))
+        entryCount -= Number(this.#deleteEntry.run(name).changes)
+        if (value !== null) {
+          this.#putEntry.run(name, value, entryChecksum(name, value))
+          entryCount++
+        }
         bytes += name.length + (value?.length ?? 0)
       }
+      const header = { instant, cut: group.cut, chunks: chunkCount, entries: entryCount }
+      const blob = packGroup(sequence, header, records)
+      bytes += blob.length
+      this.#insertGroup.run(sequence, blob)
       if (cut > this.#first) this.#deleteGroups.run(cut)
       this.#database.exec('COMMIT')
     } catch (error) {
@@ -166,6 +178,7 @@ class JournalWorker {
       throw error
     }
     this.#first = Math.max(this.#first, cut)
+    this.#entries = entryCount
     for (const { number } of newChunks) this.#chunks.add(number)
     this.#walBytes += bytes + 2 * PAGE_BYTES
   }
@@ -212,18 +225,30 @@ function buffersOf(value: unknown): ArrayBuffer[] {
 }
 
 let worker: JournalWorker | null = null
+let directory = ''
 /** After a failure nobody knows what is kept, so that nothing more may be added. */
 let failed: JournalError | null = null
 
+/** What goes wrong while data are read is told with the place that they are in. */
+function inWords<T>(directory: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw explained(directory, journalError(error))
+  }
+}
+
 async function answer({ call, argument }: ToWorker): Promise<unknown> {
   if (call === 'open') {
-    worker = new JournalWorker(argument)
+    const database = openDatabase(argument.directory, argument.sync)
+    worker = inWords(argument.directory, () => new JournalWorker(argument, database))
+    directory = argument.directory
     return worker.opened
   }
   if (failed !== null && call !== 'close') throw failed
   switch (call) {
     case 'read':
-      return worker!.read()
+      return inWords(directory, () => worker!.read())
     case 'commit':
       worker!.commit(argument)
       return undefined

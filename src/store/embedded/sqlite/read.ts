@@ -12,19 +12,23 @@ export interface Tail {
   instant: number
   /** Numbers of the chunks. */
   chunks: number[]
+  /** How many entries there are. */
+  entries: number
 }
 
 /** @throws JournalError where groups or chunks are missing, or the last group is damaged. */
 export function readTail(database: DatabaseSync): Tail {
   const numbers = database.prepare('SELECT number FROM chunks').all()
   const chunks = numbers.map(({ number }) => number as number)
+  const entries = database.prepare('SELECT count(*) AS count FROM entries').get()!.count as number
   const last = database.prepare('SELECT * FROM journal ORDER BY sequence DESC LIMIT 1').get()
   if (last === undefined) {
-    if (chunks.length > 0) throw new JournalError('damaged', 'the journal is missing')
-    return { first: 1, sequence: 0, instant: 0, chunks }
+    if (chunks.length > 0 || entries > 0)
+      throw new JournalError('damaged', 'the journal is missing')
+    return { first: 1, sequence: 0, instant: 0, chunks, entries }
   }
   const sequence = last.sequence as number
-  const { header } = unpackGroup(sequence, last.changes as Uint8Array)
+  const { header } = unpackGroup(sequence, last.changes)
   const first = database.prepare('SELECT min(sequence) AS first FROM journal').get()!
     .first as number
   if (first > header.cut) {
@@ -36,7 +40,13 @@ export function readTail(database: DatabaseSync): Tail {
       `${header.chunks} chunks were written, ${chunks.length} are there`,
     )
   }
-  return { first, sequence, instant: header.instant, chunks }
+  if (entries !== header.entries) {
+    throw new JournalError(
+      'damaged',
+      `${header.entries} entries were written, ${entries} are there`,
+    )
+  }
+  return { first, sequence, instant: header.instant, chunks, entries }
 }
 
 /**
@@ -45,15 +55,16 @@ export function readTail(database: DatabaseSync): Tail {
  */
 export function* readSaved(database: DatabaseSync): Generator<Saved, undefined> {
   for (const row of database.prepare('SELECT * FROM entries').iterate()) {
-    const [name, value] = [row.name as string, row.value as string]
-    if (row.checksum !== entryChecksum(name, value)) {
-      throw new JournalError('damaged', `entry ${name} is damaged: its checksum is wrong`)
+    const { name, value, checksum } = row
+    const areTexts = typeof name === 'string' && typeof value === 'string'
+    if (!areTexts || checksum !== entryChecksum(name, value)) {
+      throw new JournalError('damaged', `entry ${nameOf(name)} is damaged: its checksum is wrong`)
     }
     yield { kind: 'entry', name, value }
   }
   for (const row of database.prepare('SELECT * FROM chunks ORDER BY number').iterate()) {
     const [number, sequence] = [row.number as number, row.sequence as number]
-    const records = unpackChunk(number, sequence, row.records as Uint8Array)
+    const records = unpackChunk(number, sequence, row.records)
     yield { kind: 'chunk', number, sequence, records }
   }
   let expected = 0
@@ -63,7 +74,12 @@ export function* readSaved(database: DatabaseSync): Generator<Saved, undefined> 
       throw new JournalError('damaged', `group ${expected} of the journal is missing`)
     }
     expected = sequence + 1
-    const { records } = unpackGroup(sequence, row.changes as Uint8Array)
+    const { records } = unpackGroup(sequence, row.changes)
     yield { kind: 'group', sequence, records }
   }
+}
+
+/** What can be told of a name that may be damaged itself. */
+function nameOf(name: unknown): string {
+  return name instanceof Uint8Array ? String(Buffer.from(name)) : String(name)
 }
