@@ -99,9 +99,9 @@ function openDurable(
   const options = { directory: dataDir, sync: durability === 'fsync' }
   let toldAt = clock.elapsedMs()
   const recovering = (read: number, built: number): void => {
-    if (clock.elapsedMs() < toldAt + PROGRESS_MS) return
+    if (read > 0 && clock.elapsedMs() < toldAt + PROGRESS_MS) return
+    if (read > 0) log.info('reading what was saved', { keysRead: read, keysInPlace: built })
     toldAt = clock.elapsedMs()
-    log.info('reading what was saved', { keysRead: read, keysInPlace: built })
   }
   const health: StoreEvents['health'] = (now) => {
     events.health?.(now)

@@ -22,6 +22,7 @@ export async function recover(
   const recovery = new Recovery(engine)
   const chunks = new Chunks(engine.tables)
   const now = clock.now()
+  events.recovering?.(0, 0)
   try {
     for await (const saved of journal.read()) {
       if (saved.kind === 'entry') {
