@@ -6,7 +6,7 @@ import { perform } from './perform.ts'
 import { Pool, UNSETTLED } from './pool.ts'
 import type { Random } from './random.ts'
 import { RecordError } from './records.ts'
-import { MAX_POOL_NUMBER } from './rows.ts'
+import { MAX_POOL_NUMBER, State } from './rows.ts'
 import { type TableLimits, Tables } from './tables.ts'
 import { endWithKey, isDead, lapse } from './transitions.ts'
 
@@ -124,6 +124,15 @@ export class Engine {
     return null
   }
 
+  /** Keys of all pools by state, as far as they are settled. Those of pools that are gone are gone. */
+  stateCounts(): number[] {
+    const counts = [...this.#tables.stateCounts]
+    for (const { sets } of this.#closing) {
+      for (const state of Object.values(State)) counts[state]! -= sets.count(state)
+    }
+    return counts
+  }
+
   /** Keys by state, as far as they are settled: for metrics, which must not cause work. */
   settledCounts(name: string): PoolCounts | undefined {
     return this.#byName.get(name)?.counts()
@@ -179,7 +188,13 @@ export class Engine {
   }
 
   #runOne(pool: Pool, operation: Operation, run: Run, now: number): Result | typeof UNSETTLED {
-    if (this.frozen !== null && !READS.has(operation.op)) return this.frozen
+    if (this.frozen !== null && !READS.has(operation.op)) {
+      const { leases } = run
+      if (operation.op !== 'acquire' || leases.length === 0) return this.frozen
+      // What it has been granted is its caller's: nobody else knows of it.
+      run.leases = []
+      return { leases }
+    }
     if (operation.op === 'create') {
       const full = this.#whyFull(pool, operation.count, now)
       if (full !== null) return full
@@ -218,21 +233,30 @@ export class Engine {
   }
 
   /**
-   * Takes in a slot that is in use and whose record has been read. The index has been prepared.
-   * @throws RecordError where it belongs to no pool.
+   * Takes in a slot that is in use and whose record has been read. Returns whether there is a key in it, which
+   * `restoreKey` then takes in.
    */
-  restoreSlot(slot: number, now: number): void {
+  restoreSlot(slot: number, now: number): boolean {
     const { rows } = this.#tables
     this.#tables.sawToken(rows.token(slot))
     if (!rows.isLive(slot)) {
       rows.give(slot)
-      return
+      return false
     }
     // Of a key that time has ended nothing was saved, not even that its pool is gone since.
     if (isDead(rows, slot, now)) {
       this.#restoreDead(slot)
-      return
+      return false
     }
+    return true
+  }
+
+  /**
+   * Puts a key in its place in all structures but the index.
+   * @throws RecordError where it belongs to no pool.
+   */
+  restoreKey(slot: number): void {
+    const { rows } = this.#tables
     const pool = this.#byNumber[rows.pool(slot)]
     if (pool === undefined) throw new RecordError(`slot ${slot} belongs to no pool`)
     pool.restore(slot)
@@ -249,6 +273,7 @@ export class Engine {
   /** Its row alone goes on, until the slot is used again. */
   #restoreDead(slot: number): void {
     const { rows, holds } = this.#tables
+    this.#tables.unsaved?.lapsed(rows.expiresAt(slot))
     lapse(rows, holds, slot, rows.expiresAt(slot) - 1)
     endWithKey(rows, slot, 'key_expired')
     const hold = rows.hold(slot)

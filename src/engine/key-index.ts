@@ -212,6 +212,33 @@ export class KeyIndex {
     if (end === old.length) this.#old = null
   }
 
+  /** Makes room for so many keys at once, in an index that is empty. */
+  reserve(count: number): void {
+    let places = SMALLEST
+    while (count > places * FULLEST) places *= 2
+    this.#table = new Uint32Array(places)
+    this.#shift = shiftOf(places)
+  }
+
+  /** What `addEntry` adds for a slot: the place where looking for its key begins, and its entry there. */
+  homeOf(slot: number): number {
+    return this.#rows.idWord(slot, 0) >>> this.#shift
+  }
+
+  entryOf(slot: number): number {
+    return this.#entry(slot)
+  }
+
+  /** As `add`, without a look at the row. The index has been `reserve`d. */
+  addEntry(home: number, entry: number): void {
+    const table = this.#table
+    const mask = table.length - 1
+    let place = home
+    while (table[place] !== 0) place = (place + 1) & mask
+    table[place] = entry
+    this.#size++
+  }
+
   #entry(slot: number): number {
     return ((this.#rows.idWord(slot, 3) & (63 << TAG_SHIFT)) | slot) >>> 0
   }

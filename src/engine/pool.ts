@@ -202,12 +202,11 @@ export class Pool {
   }
 
   /**
-   * Takes in a key of which only the row and a lease's hold are there, from before a restart. The index has
-   * been prepared for it.
+   * Takes in a key of which only the row and a lease's hold are there, from before a restart. It is in the index
+   * or will be.
    */
   restore(slot: number): void {
-    const { rows, index } = this.#tables
-    index.add(slot)
+    const { rows } = this.#tables
     const state = rows.state(slot)
     this.sets.add(slot, state)
     this.#lives.set(slot, rows.expiresAt(slot))
@@ -219,18 +218,20 @@ export class Pool {
     const { rows, holds } = this.#tables
     const before = rows.state(slot)
     const until = rows.until(slot)
+    if (until > now) return
     transitions.lapse(rows, holds, slot, now)
+    // The rest that follows a lease may be over too; one under a disabled key changes no state.
+    const rest = rows.until(slot)
+    if (before !== State.available) this.#lapsed(rest <= now ? rest : until)
     if (rows.state(slot) === before) return
     this.#align(slot, before)
-    this.#lapsed(until)
     if (before === State.leased) {
       this.#tables.changed(ChangeKind.lease_expired, this.name, slot)
     }
   }
 
   #lapsed(deadline: number): void {
-    const { unsaved } = this.#tables
-    if (unsaved !== null && deadline > unsaved.lapsedAt) unsaved.lapsedAt = deadline
+    this.#tables.unsaved?.lapsed(deadline)
   }
 
   #holdsSecret(slot: number, lease: LeaseRef): boolean {

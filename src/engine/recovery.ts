@@ -1,7 +1,7 @@
+import { KeyIndexFill, PARTS } from './key-index-fill.ts'
 import type { Engine, SavedPool } from './engine.ts'
 import { DEFAULT_POLICY } from './policy.ts'
-import { readRecord, RecordError } from './records.ts'
-import { isDead } from './transitions.ts'
+import { endOfRecord, readRecord, RecordError } from './records.ts'
 
 /**
  * Fills an engine that is empty with what was saved of one. First all entries and records are read, older
@@ -13,6 +13,7 @@ export class Recovery {
   readonly #reasons = new Map<number, string>()
   #last = 0
   #built = 0
+  #steps: Generator<undefined, undefined> | null = null
 
   constructor(engine: Engine) {
     this.#engine = engine
@@ -42,16 +43,19 @@ export class Recovery {
   }
 
   /**
-   * Reads records; `visit` is told of their slots.
+   * Reads records, of all slots or of those that are `wanted`.
    * @throws RecordError for one that cannot be one.
    */
-  readRecords(records: Uint32Array, visit?: (slot: number) => void): void {
+  readRecords(records: Uint32Array, wanted?: (slot: number) => boolean): void {
     const { tables } = this.#engine
     for (let at = 0; at < records.length;) {
       const slot = records[at]!
-      at = readRecord(tables, records, at)
-      if (slot > this.#last) this.#last = slot
-      visit?.(slot)
+      const end = endOfRecord(tables.rows, records, at)
+      if (wanted === undefined || wanted(slot)) {
+        readRecord(tables, records, at, end, slot > this.#last)
+        if (slot > this.#last) this.#last = slot
+      }
+      at = end
     }
   }
 
@@ -62,28 +66,39 @@ export class Recovery {
    * @throws RecordError where rows and pools contradict each other.
    */
   build(now: number, limit: number): boolean {
-    if (this.#built === 0) this.#begin(now)
-    const end = Math.min(this.#built + limit, this.#last)
-    // From the last to the first, so that the lowest slots are used again first.
-    for (; this.#built < end; this.#built++) {
-      this.#engine.restoreSlot(this.#last - this.#built, now)
-    }
-    if (this.#built < this.#last) return false
-    this.#finish()
-    return true
+    if (this.#steps === null) this.#steps = this.#build(now, limit)
+    return this.#steps.next().done === true
   }
 
-  #begin(now: number): void {
-    const { rows, index } = this.#engine.tables
-    for (const pool of this.#pools.sort((a, b) => a.number - b.number)) {
-      this.#engine.restorePool(pool)
-    }
+  /** The steps of building, which come to a stop every `limit` slots. */
+  *#build(now: number, limit: number): Generator<undefined, undefined> {
+    const engine = this.#engine
+    const { rows, index } = engine.tables
+    for (const pool of this.#pools.sort((a, b) => a.number - b.number)) engine.restorePool(pool)
     rows.takeAllUpTo(this.#last)
     let live = 0
-    for (let slot = 1; slot <= this.#last; slot++) {
-      if (rows.isLive(slot) && !isDead(rows, slot, now)) live++
+    // From the last to the first, so that the lowest slots are used again first.
+    for (let slot = this.#last; slot > 0; slot--) {
+      if (engine.restoreSlot(slot, now)) live++
+      if (slot % limit === 0) yield
     }
-    index.prepare(live, Infinity)
+    const fill = new KeyIndexFill(index, live)
+    // From the first to the last: the oldest die first, and a heap is built fastest in its order.
+    for (let slot = 1; slot <= this.#last; slot++) {
+      if (rows.isLive(slot)) {
+        engine.restoreKey(slot)
+        fill.add(slot)
+      }
+      this.#built = slot
+      if (slot % limit === 0) yield
+    }
+    for (let slots = 0; !fill.finishPart();) {
+      slots += live / PARTS
+      if (slots < limit) continue
+      slots = 0
+      yield
+    }
+    this.#finish()
   }
 
   #finish(): void {

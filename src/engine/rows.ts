@@ -51,6 +51,11 @@ const REASON_MASK = 7 << REASON_SHIFT
 const UNSAVED = 1 << 28
 const TOKEN_MASK = 2 ** 21 - 1
 
+/** Whether what `Rows.read` has copied there is a live key under lease. */
+export function isLeasedRecord(from: Uint32Array, at: number): boolean {
+  return (from[at + FLAGS]! & (LIVE | STATE_MASK)) === (LIVE | (State.leased << STATE_SHIFT))
+}
+
 /** All keys of all pools. A slot is a row's number; times are ms since the epoch. */
 export class Rows extends Table {
   readonly #halves: Uint16Array
@@ -217,7 +222,7 @@ export class Rows extends Table {
   write(slot: number, from: Uint32Array, at: number): void {
     const to = slot * STRIDE
     for (let word = 0; word < ROW_RECORD_WORDS; word++) this.words[to + word] = from[at + word]!
-    this.words.fill(0, to + ROW_RECORD_WORDS, to + STRIDE)
+    for (let word = ROW_RECORD_WORDS; word < STRIDE; word++) this.words[to + word] = 0
   }
 
   #time(low: number, high: number): number {

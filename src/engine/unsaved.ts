@@ -21,6 +21,11 @@ export class Unsaved {
     if (this.#rows.markUnsaved(slot)) this.slots.push(slot)
   }
 
+  /** A deadline has been acted on. */
+  lapsed(deadline: number): void {
+    if (deadline > this.lapsedAt) this.lapsedAt = deadline
+  }
+
   /** Begins anew: what was there is being saved. */
   clear(): void {
     for (const slot of this.slots) this.#rows.markSaved(slot)

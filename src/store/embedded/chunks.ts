@@ -55,9 +55,11 @@ export class Chunks {
     if (number > this.#last) this.#last = number
   }
 
-  /** After a restart: a group that is still there has a change of that slot. */
-  restoreChange(slot: number, sequence: number): void {
-    if (sequence > this.#savedAt[Math.floor(slot / CHUNK_SLOTS)]!) this.changed(slot, sequence)
+  /** After a restart: a group that is still there has a change of that slot. Returns whether its chunk lacks it. */
+  restoreChange(slot: number, sequence: number): boolean {
+    if (sequence <= this.#savedAt[Math.floor(slot / CHUNK_SLOTS)]!) return false
+    this.changed(slot, sequence)
+    return true
   }
 
   /** After a restart: all changes of a group of so many bytes are noted. */

@@ -103,8 +103,8 @@ export class EmbeddedStore implements Store {
   }
 
   async putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal> {
-    if (this.#reloading !== null) await this.#reloading
     for (;;) {
+      if (this.#reloading !== null) await this.#reloading
       const result = this.#engine.putPool(name, policy)
       if (result !== UNSETTLED) {
         await this.#announce()
@@ -139,7 +139,7 @@ export class EmbeddedStore implements Store {
     if (this.#reloading !== null) await this.#reloading
     while (this.#engine.nextDue <= this.#clock.now()) await this.#turn()
     const { tables } = this.#engine
-    const [disabled, cooling, leased, available] = tables.stateCounts
+    const [disabled, cooling, leased, available] = this.#engine.stateCounts()
     const named = this.#engine.poolNames().take(pools)
     const stats = {
       keys: { available: available!, leased: leased!, cooling: cooling!, disabled: disabled! },

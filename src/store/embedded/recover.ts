@@ -32,9 +32,7 @@ export async function recover(
         chunks.restoreChunk(saved.number, saved.sequence)
       } else {
         const { sequence, records } = saved
-        recovery.readRecords(records, (slot) => {
-          chunks.restoreChange(slot, sequence)
-        })
+        recovery.readRecords(records, (slot) => chunks.restoreChange(slot, sequence))
         chunks.restoreGroup(records.byteLength)
       }
       events.recovering?.(recovery.slots, 0)

@@ -100,8 +100,7 @@ function unseal(blob: unknown, found: [number, number], what: string): Uint32Arr
   if (blob.length % 4 !== 0 || blob.length < HEADER_WORDS * 4) {
     throw new JournalError('damaged', `${what} is cut short`)
   }
-  const words = new Uint32Array(blob.length / 4)
-  bytesOf(words).set(blob)
+  const words = wordsOf(blob)
   if (words[MARK] !== APPLICATION_ID) {
     throw new JournalError('damaged', `${what} is damaged, or from a machine of other byte order`)
   }
@@ -114,6 +113,15 @@ function unseal(blob: unknown, found: [number, number], what: string): Uint32Arr
 function checksum(words: Uint32Array, found: [number, number]): number {
   const numbers = crc32(bytesOf(new Float64Array(found)))
   return crc32(bytesOf(words.subarray(CHECKSUM + 1)), numbers)
+}
+
+/** A blob as words, where it lies: SQLite hands out each in a buffer of its own, from the beginning. */
+function wordsOf(blob: Uint8Array): Uint32Array<ArrayBuffer> {
+  const { buffer, byteOffset, byteLength } = blob
+  const inPlace = buffer instanceof ArrayBuffer && byteOffset % 4 === 0
+  return inPlace
+    ? new Uint32Array(buffer, byteOffset, byteLength / 4)
+    : new Uint32Array(Uint8Array.from(blob).buffer)
 }
 
 function bytesOf(array: Uint32Array | Float64Array): Uint8Array {

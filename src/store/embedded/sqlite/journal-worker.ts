@@ -61,6 +61,8 @@ class JournalWorker {
   readonly #options: JournalOptions
   readonly #database: DatabaseSync
   readonly #reserve: ReserveFile
+  readonly #begin: StatementSync
+  readonly #commit: StatementSync
   readonly #insertGroup: StatementSync
   readonly #deleteGroups: StatementSync
   readonly #putChunk: StatementSync
@@ -84,6 +86,8 @@ class JournalWorker {
     this.#options = options
     this.#database = database
     this.#reserve = new ReserveFile(options.directory)
+    this.#begin = database.prepare('BEGIN')
+    this.#commit = database.prepare('COMMIT')
     this.#insertGroup = database.prepare('INSERT INTO journal (sequence, changes) VALUES (?, ?)')
     this.#deleteGroups = database.prepare('DELETE FROM journal WHERE sequence < ?')
     this.#putChunk = database.prepare(
@@ -124,6 +128,10 @@ class JournalWorker {
       if (journalError(error).fault !== 'full' || !this.#spendReserve()) throw error
       this.#write(group)
     }
+  }
+
+  /** What a commit leaves to be done when it has been answered: nobody need wait for it. */
+  tidy(): void {
     if (this.#walBytes > CHECKPOINT_BYTES) this.#checkpoint()
   }
 
@@ -152,7 +160,7 @@ class JournalWorker {
     const chunkCount = this.#chunks.size + newChunks.length
     let entryCount = this.#entries
     let bytes = 0
-    this.#database.exec('BEGIN')
+    this.#begin.run()
     try {
       for (const { number, records } of group.chunks) {
         const chunk = packChunk(number, sequence, records)
@@ -172,7 +180,7 @@ class JournalWorker {
       bytes += blob.length
       this.#insertGroup.run(sequence, blob)
       if (cut > this.#first) this.#deleteGroups.run(cut)
-      this.#database.exec('COMMIT')
+      this.#commit.run()
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
       throw error
@@ -260,11 +268,21 @@ async function answer({ call, argument }: ToWorker): Promise<unknown> {
   }
 }
 
+/** The commit before it is on disk: if this fails, the next one cannot be. */
+function tidy(): void {
+  try {
+    worker!.tidy()
+  } catch (error) {
+    failed ??= journalError(error)
+  }
+}
+
 parentPort!.on('message', (message: ToWorker) => {
   const { id } = message
   answer(message).then(
     (value) => {
       tell({ kind: 'answer', id, value }, buffersOf(value))
+      if (message.call === 'commit') tidy()
     },
     (error: unknown) => {
       const { fault, message: text } = journalError(error)
