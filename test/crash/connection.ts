@@ -1,0 +1,66 @@
+import { connect, type Socket } from 'node:net'
+
+const LENGTH = /\r\ncontent-length: (\d+)/i
+const STATUS_AT = 'HTTP/1.1 '.length
+
+export interface HttpAnswer {
+  status: number
+  text: string
+}
+
+/** One HTTP/1.1 connection that is kept alive, with one request on its way at a time. */
+export class Connection {
+  readonly #socket: Socket
+  readonly #port: number
+  #received = ''
+  #asked: ((answer: HttpAnswer | null) => void) | null = null
+  #ended = false
+
+  constructor(port: number) {
+    this.#port = port
+    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true })
+    this.#socket.setEncoding('latin1').on('data', (text: string) => {
+      this.#read(text)
+    })
+    // An error is an end like others: it may be that the answer never comes.
+    this.#socket.on('error', () => undefined)
+    this.#socket.on('close', () => {
+      this.#ended = true
+      this.#settle(null)
+    })
+  }
+
+  /** Null: the connection has ended, and what became of the request is unknown. */
+  ask(method: string, path: string, body?: object): Promise<HttpAnswer | null> {
+    if (this.#ended) return Promise.resolve(null)
+    const text = body === undefined ? '' : JSON.stringify(body)
+    const type = body === undefined ? '' : 'Content-Type: application/json\r\n'
+    const host = `Host: 127.0.0.1:${this.#port}\r\n`
+    const length = `Content-Length: ${text.length}\r\n\r\n`
+    const answer = new Promise<HttpAnswer | null>((resolve) => (this.#asked = resolve))
+    this.#socket.write(`${method} ${path} HTTP/1.1\r\n${host}${type}${length}${text}`)
+    return answer
+  }
+
+  close(): void {
+    this.#socket.destroy()
+  }
+
+  #read(text: string): void {
+    this.#received += text
+    const received = this.#received
+    const headEnd = received.indexOf('\r\n\r\n') + 4
+    if (headEnd < 4) return
+    const end = headEnd + Number(LENGTH.exec(received)![1])
+    if (received.length < end) return
+    this.#received = ''
+    const status = Number(received.slice(STATUS_AT, STATUS_AT + 3))
+    this.#settle({ status, text: received.slice(headEnd) })
+  }
+
+  #settle(answer: HttpAnswer | null): void {
+    const asked = this.#asked
+    this.#asked = null
+    asked?.(answer)
+  }
+}
