@@ -1,5 +1,6 @@
 /** Child processes that do a part of a benchmark: each has a heap of its own and can have a core. */
 import { type ChildProcess, fork, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -59,6 +60,12 @@ export class Child<T extends Tasks> {
   [Symbol.dispose](): void {
     this.#settle = null
     this.#process.kill()
+  }
+
+  /** Kills it, and ends when it has: it has closed nothing, and no longer touches what it had open. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#settle = null
+    if (this.#process.kill('SIGKILL')) await once(this.#process, 'exit')
   }
 }
 

@@ -39,7 +39,7 @@ class TextEngine {
   /** Where making room takes several turns, between which a server would answer others. Returns the longest. */
   async create(count: number): Promise<number> {
     const run = new Run('bench', [{ op: 'create', count }])
-    for (let longestMs = 0; ; ) {
+    for (let longestMs = 0; ;) {
       const start = performance.now()
       const finished = this.engine.run(run, this.clock.now)
       longestMs = Math.max(longestMs, performance.now() - start)

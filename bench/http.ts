@@ -1,16 +1,12 @@
 /** The real server over HTTP beside the least that Node can do, one loaded at a time, in turns. */
 import { deepStrictEqual } from 'node:assert'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
-import { Child, cpuMs, LOAD_CORE, nodeCommand, SERVER_CORE } from './child.ts'
+import { Child, cpuMs, LOAD_CORE, SERVER_CORE } from './child.ts'
 import type { Answer, Answers, BaselineTasks } from './http-baselines.ts'
 import type { LoadTasks } from './http-load.ts'
+import { RealServer } from './real-server.ts'
 import { type Figure, figure, figureOf, keysText, type Table } from './report.ts'
 
 const CONNECTIONS = 64
-const CREATED_AT_A_TIME = 10_000
 /** Node writes these itself, the same for all. */
 const NODE_HEADERS = new Set(['connection', 'date', 'keep-alive'])
 
@@ -76,51 +72,6 @@ export async function http(quick: boolean): Promise<Table[]> {
       notes: ['Ratios are of each round. The servers are saturated: latency is mostly queueing.'],
     },
   ]
-}
-
-/** The server as it is shipped, in memory, filled over its own API. */
-class RealServer {
-  readonly port: number
-  readonly pid: number
-  readonly #process: ChildProcess
-
-  private constructor(port: number, process: ChildProcess) {
-    this.port = port
-    this.pid = process.pid!
-    this.#process = process
-  }
-
-  static async start(keys: number): Promise<RealServer> {
-    const [command, ...args] = nodeCommand(SERVER_CORE)
-    const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
-    const options = ['serve', '--memory', '--port', '0', '--key-lifetime', '1h']
-    const process = spawn(command, [...args, cli, ...options], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    const [line] = (await once(createInterface(process.stdout), 'line')) as [string]
-    const server = new RealServer(
-      Number(new URL((JSON.parse(line) as { url: string }).url).port),
-      process,
-    )
-    for (let left = keys; left > 0; left -= CREATED_AT_A_TIME) {
-      await server.#create(Math.min(left, CREATED_AT_A_TIME))
-    }
-    return server
-  }
-
-  async #create(count: number): Promise<void> {
-    const response = await fetch(`http://127.0.0.1:${this.port}/keys`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ count }),
-    })
-    if (response.status !== 201) throw new Error(`not created: ${await response.text()}`)
-    await response.arrayBuffer()
-  }
-
-  [Symbol.dispose](): void {
-    this.#process.kill()
-  }
 }
 
 async function sampleAnswers(port: number): Promise<Answers> {

@@ -1,15 +1,22 @@
-/** `npm run bench -- [engine|pools|http|storm] [--quick] [--json FILE]`; see README.md. */
+/** `npm run bench -- [engine|pools|http|storm|durable] [--quick] [--json FILE]`; see README.md. */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { canPin } from './child.ts'
+import { durable } from './durable.ts'
 import { engine } from './engine.ts'
 import { http } from './http.ts'
 import { pools } from './pools.ts'
 import { print, type Table } from './report.ts'
 import { storm } from './storm.ts'
 
-const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = { engine, pools, http, storm }
+const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
+  engine,
+  pools,
+  http,
+  storm,
+  durable,
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

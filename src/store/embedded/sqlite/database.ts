@@ -14,7 +14,7 @@ import {
 import { dirname, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { JournalError, type JournalFault } from '../journal.ts'
-import { APPLICATION_ID, DATABASE_FILE, FORMAT_VERSION, SCHEMA } from './format.ts'
+import { APPLICATION_ID, DATABASE_FILE, FORMAT_VERSION, PAGE_BYTES, SCHEMA } from './format.ts'
 
 const PID_FILE = 'pid'
 const BACKUP_PREFIX = 'backup-'
@@ -159,6 +159,7 @@ function lockDatabase(directory: string): DatabaseSync {
   accessSync(file, constants.R_OK | constants.W_OK)
   const database = new DatabaseSync(file, { timeout: 0 })
   try {
+    database.exec(`PRAGMA page_size = ${PAGE_BYTES}`) // of a file that is yet to be made
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT')
   } catch (error) {
     database.close()

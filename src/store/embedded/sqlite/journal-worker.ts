@@ -13,7 +13,7 @@ import {
   openDatabase,
   removeBackups,
 } from './database.ts'
-import { entryChecksum, packChunk, packGroup } from './format.ts'
+import { entryChecksum, packChunk, packGroup, PAGE_BYTES } from './format.ts'
 import { readSaved, readTail } from './read.ts'
 import { ReserveFile } from './reserve-file.ts'
 
@@ -51,7 +51,6 @@ export type FromWorker =
 const READ_BYTES = 4 * 2 ** 20
 /** Written pages that wait in the WAL until they are moved into the database, about. */
 const CHECKPOINT_BYTES = 16 * 2 ** 20
-const PAGE_BYTES = 4096
 /** Groups that are cut off with one commit, so that none takes long. */
 const CUT_AT_A_TIME = 64
 const ROOM_CHECK_MS = 250

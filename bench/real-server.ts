@@ -1,0 +1,75 @@
+/** The server as it is shipped, a process of its own that is filled over its own API. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { nodeCommand, SERVER_CORE } from './child.ts'
+
+const CREATED_AT_A_TIME = 10_000
+
+export interface ServerOptions {
+  /** Where its state is kept; without, in memory. */
+  dataDir?: string
+  /** What runs it and becomes it: a command line to put before its own. */
+  under?: string[]
+}
+
+export class RealServer {
+  readonly port: number
+  readonly pid: number
+  readonly #process: ChildProcess
+
+  private constructor(port: number, process: ChildProcess) {
+    this.port = port
+    this.pid = process.pid!
+    this.#process = process
+  }
+
+  /** With so many keys more than it has. */
+  static async start(keys: number, { dataDir, under = [] }: ServerOptions = {}) {
+    const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
+    const state = dataDir === undefined ? ['--memory'] : ['--data-dir', dataDir]
+    const options = ['serve', ...state, '--port', '0', '--key-lifetime', '1h']
+    const [command, ...args] = [...under, ...nodeCommand(SERVER_CORE), cli, ...options]
+    const process = spawn(command!, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const server = new RealServer(await portOf(process), process)
+    for (let left = keys; left > 0; left -= CREATED_AT_A_TIME) {
+      await server.#create(Math.min(left, CREATED_AT_A_TIME))
+    }
+    return server
+  }
+
+  async #create(count: number): Promise<void> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/keys`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ count }),
+    })
+    if (response.status !== 201) throw new Error(`not created: ${await response.text()}`)
+    await response.arrayBuffer()
+  }
+
+  [Symbol.dispose](): void {
+    this.#process.kill()
+  }
+
+  /** Ends when the server has: what it kept can be deleted then. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    this.#process.kill()
+    await once(this.#process, 'exit')
+  }
+}
+
+/** The port that it says it listens on. */
+function portOf(process: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    createInterface(process.stdout!).on('line', (line) => {
+      const { url } = JSON.parse(line) as { url?: string }
+      if (url !== undefined) resolve(Number(new URL(url).port))
+    })
+    process.once('exit', (code) => {
+      reject(new Error(`the server ended with ${String(code)} before it listened`))
+    })
+  })
+}
