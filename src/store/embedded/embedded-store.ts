@@ -164,6 +164,7 @@ export class EmbeddedStore implements Store {
   async close(): Promise<void> {
     await this.#reloading
     await this.#commits?.saved()?.catch(() => undefined)
+    await this.#reloading // the last group may have found no room
     await this.#journal?.close()
   }
 

@@ -1,0 +1,220 @@
+/** That the crash simulation can fail: each promise of the store is broken once, and the breach is found. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { simulateCrashes } from './crash-simulation.ts'
+import { Copies, type Edit, SMALL_SLICES, type StoreSources } from './store-copies.ts'
+
+const STORE = 'store/embedded/embedded-store.ts'
+const GROUP_COMMIT = 'store/embedded/group-commit.ts'
+const CHUNKS = 'store/embedded/chunks.ts'
+
+const MUTANTS: (Edit & { promise: string })[] = [
+  {
+    promise: 'an answer waits for the disk',
+    file: STORE,
+    find: 'if (saved !== null) await saved',
+    replace: 'saved?.catch(() => undefined)',
+  },
+  {
+    promise: 'so does a look at what others have changed',
+    file: GROUP_COMMIT,
+    find: 'return this.#underWay?.committed ?? null',
+    replace: 'return null',
+  },
+  {
+    promise: 'a change during a commit is in the next group',
+    file: GROUP_COMMIT,
+    find: '        ticket.resolve()\n',
+    replace: '        ticket.resolve()\n        this.#unsaved.clear()\n',
+  },
+  {
+    promise: 'what was handed over is not touched any more',
+    file: 'engine/unsaved.ts',
+    find: 'this.entries = new Map()',
+    replace: 'this.entries.clear()',
+  },
+  {
+    promise: 'what time has done is not shown before that time is on record',
+    file: GROUP_COMMIT,
+    find: ' || lapsedAt > this.#instant',
+    replace: '',
+  },
+  {
+    promise: 'a rest that was over together with its lease is on record',
+    file: 'engine/pool.ts',
+    find: 'this.#lapsed(rest <= now ? rest : until)',
+    replace: 'this.#lapsed(until)',
+  },
+  {
+    promise: 'a death that was found at the start is on record before it is shown',
+    file: 'engine/engine.ts',
+    find: '    this.#tables.unsaved?.lapsed(rows.expiresAt(slot))\n',
+    replace: '',
+  },
+  {
+    promise: 'time goes on from the instant on record',
+    file: STORE,
+    find: 'this.#clock.startFrom(journal.instant)',
+    replace: '',
+  },
+  {
+    promise: 'fencing tokens rise over a restart',
+    file: 'engine/engine.ts',
+    find: 'this.#tables.sawToken(rows.token(slot))',
+    replace: '',
+  },
+  {
+    promise: 'the last group is read',
+    file: 'store/embedded/recover.ts',
+    find: '} else {\n        const { sequence, records } = saved',
+    replace:
+      '} else if (saved.sequence < journal.sequence) {\n        const { sequence, records } = saved',
+  },
+  {
+    promise: 'no group is cut off that a chunk needs',
+    file: CHUNKS,
+    find: 'latest : this.#behindSince[oldest]!',
+    replace: 'latest : Math.min(latest, this.#behindSince[oldest]! + 1)',
+  },
+  {
+    promise: 'a chunk is of the time of its group',
+    file: GROUP_COMMIT,
+    find: '      chunks,\n',
+    replace: '      chunks: [this.late ?? [], (this.late = chunks)][0],\n',
+  },
+  {
+    promise: 'a chunk that was written falls behind again',
+    file: CHUNKS,
+    find: '      this.#behindSince[number] = 0\n',
+    replace: '',
+  },
+  {
+    promise: 'after a restart it is known which chunks are behind',
+    file: 'store/embedded/recover.ts',
+    find: '(slot) => chunks.restoreChange(slot, sequence)',
+    replace: '() => true',
+  },
+  {
+    promise: 'a key that was deleted stays so',
+    file: 'engine/pool.ts',
+    find: '} else {\n      this.#tables.unsaved?.add(slot)',
+    replace: '} else {',
+  },
+  {
+    promise: 'a pool that was removed stays so',
+    file: 'engine/engine.ts',
+    find: 'this.#note(pool, true)',
+    replace: '',
+  },
+  {
+    promise: 'a pool gets no keys of the one that had its number before',
+    file: 'engine/pool.ts',
+    find: '      this.#tables.unsaved?.add(slot)\n      this.#forget(slot)',
+    replace: '      this.#forget(slot)',
+  },
+  {
+    promise: 'a new policy is kept',
+    file: 'engine/engine.ts',
+    find: '      pool.policy = policy\n      this.#note(pool)',
+    replace: '      pool.policy = policy',
+  },
+  {
+    promise: 'why a key is disabled is kept',
+    file: 'engine/tables.ts',
+    find: 'this.unsaved?.entries.set(`reason/${slot}`, reason)',
+    replace: '',
+  },
+  {
+    promise: 'after a full disk the store comes back by itself',
+    file: STORE,
+    find: "if (failure.code === 'storage_full') this.#reload(journal)",
+    replace: "if (failure.code === 'storage_full') return",
+  },
+  {
+    promise: 'after a full disk nothing is left of what was not saved',
+    file: GROUP_COMMIT,
+    find: '        this.#fail(error)\n',
+    replace:
+      '        this.#underWay = null\n        this.#sequence--\n        ticket.reject(storeFailure(error))\n',
+  },
+  {
+    promise: 'after a full disk nobody is told of what was not saved',
+    file: STORE,
+    find: '    this.#changes = []\n    this.#engine = this.#newEngine()',
+    replace: '    this.#engine = this.#newEngine()',
+  },
+  {
+    promise: 'while the state is read anew, everybody waits',
+    file: STORE,
+    find: '    if (this.#reloading !== null) await this.#reloading\n    const run = new Run',
+    replace: '    const run = new Run',
+  },
+  {
+    promise: 'who began before the state was read anew does not go on',
+    file: STORE,
+    find: "      if (engine !== this.#engine) throw new StoreFailure('storage_full')\n",
+    replace: '',
+  },
+  {
+    promise: 'whether there is room is known when the state was read anew',
+    file: STORE,
+    find: 'this.#engine.frozen = this.#hasRoom ? null : REFUSED.storage_full\n',
+    replace: '\n',
+  },
+  {
+    promise: 'who was granted leases before there was no room is given them',
+    file: 'engine/engine.ts',
+    find: "operation.op !== 'acquire' || leases.length === 0",
+    replace: 'leases.length >= 0',
+  },
+  {
+    promise: 'keys that wait for room to be drained are not counted',
+    file: STORE,
+    find: 'this.#engine.stateCounts()',
+    replace: 'tables.stateCounts',
+  },
+  {
+    promise: 'changes are told when they are on disk',
+    file: STORE,
+    find: 'this.#changesUnderWay = this.#changes\n',
+    replace: 'this.#tell(this.#changes)\n',
+  },
+  {
+    promise: 'after a restart somebody sees to what falls due',
+    file: STORE,
+    find: '    this.#announced = NEVER\n    this.#announceDue()\n',
+    replace: '    this.#announced = NEVER\n',
+  },
+]
+
+/** Each breach is found within so many seeds. */
+const SEEDS = 150
+const OPTIONS = { steps: 1500, stormKeys: 60 }
+
+/** What the first simulation has against the sources that has anything; null if all find them right. */
+async function faultOf(sources: StoreSources): Promise<string | null> {
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    try {
+      await simulateCrashes(sources, { seed, ...OPTIONS })
+    } catch (error) {
+      return `seed ${seed}: ${String((error as Error).cause).split('\n')[0]!}`
+    }
+  }
+  return null
+}
+
+let copies: Copies
+
+before(async () => {
+  copies = await Copies.open()
+})
+
+after(() => copies.remove())
+
+for (const { promise, ...edit } of MUTANTS) {
+  test(`broken and found: ${promise}`, async (t) => {
+    const fault = await faultOf(await copies.load([...SMALL_SLICES, edit]))
+    assert(fault !== null, 'nobody noticed')
+    t.diagnostic(fault)
+  })
+}
