@@ -24,8 +24,8 @@ export async function durableHttp(quick: boolean, directory: string): Promise<Ta
   const [rounds, forMs] = quick ? [1, 300] : [7, 1500]
   await using stack = new AsyncDisposableStack()
   const start = async (name: string, under: string[]): Promise<RealServer> =>
-    stack.use(await RealServer.start(keys, { dataDir: join(directory, name), under }))
-  const memory = stack.use(await RealServer.start(keys))
+    stack.use(await RealServer.start(keys, { dataDir: join(directory, name), under, core: null }))
+  const memory = stack.use(await RealServer.start(keys, { core: null }))
   const durable = await start('http', [])
   const slowly = slowFsync(directory)
   const delayed = slowly === null ? null : await start('http-slow', slowly)
@@ -79,7 +79,7 @@ function table(keys: number, inMemory: Contender[], onDisk: Contender[]): Table 
     ],
     notes: [
       canPin
-        ? 'Each server has one core, which its journal shares, and the load the other.'
+        ? 'Servers may use all cores, so that a journal is not in its own way; the load is bound to one.'
         : 'Servers, their journals and the load share all cores.',
       onDisk.length > CONNECTIONS.length
         ? 'The slow fsync sleeps after the real one, in the thread of the journal only.'

@@ -8,6 +8,8 @@ import { nodeCommand, SERVER_CORE } from './child.ts'
 const CREATED_AT_A_TIME = 10_000
 
 export interface ServerOptions {
+  /** Null: all of them. */
+  core?: number | null
   /** Where its state is kept; without, in memory. */
   dataDir?: string
   /** What runs it and becomes it: a command line to put before its own. */
@@ -26,11 +28,14 @@ export class RealServer {
   }
 
   /** With so many keys more than it has. */
-  static async start(keys: number, { dataDir, under = [] }: ServerOptions = {}) {
+  static async start(
+    keys: number,
+    { dataDir, under = [], core = SERVER_CORE }: ServerOptions = {},
+  ) {
     const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
     const state = dataDir === undefined ? ['--memory'] : ['--data-dir', dataDir]
     const options = ['serve', ...state, '--port', '0', '--key-lifetime', '1h']
-    const [command, ...args] = [...under, ...nodeCommand(SERVER_CORE), cli, ...options]
+    const [command, ...args] = [...under, ...nodeCommand(core), cli, ...options]
     const process = spawn(command!, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     const server = new RealServer(await portOf(process), process)
     for (let left = keys; left > 0; left -= CREATED_AT_A_TIME) {

@@ -18,7 +18,7 @@ const MUTANTS: (Edit & { promise: string })[] = [
   {
     promise: 'so does a look at what others have changed',
     file: GROUP_COMMIT,
-    find: 'return this.#underWay?.committed ?? null',
+    find: 'return this.#underWay.at(-1)?.committed ?? null',
     replace: 'return null',
   },
   {
@@ -176,8 +176,8 @@ const MUTANTS: (Edit & { promise: string })[] = [
   {
     promise: 'changes are told when they are on disk',
     file: STORE,
-    find: 'this.#changesUnderWay = this.#changes\n',
-    replace: 'this.#tell(this.#changes)\n',
+    find: '        return () => {\n          this.#tell(changes)\n',
+    replace: '        this.#tell(changes)\n        return () => {\n',
   },
   {
     promise: 'after a restart somebody sees to what falls due',

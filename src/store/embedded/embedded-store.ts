@@ -33,9 +33,8 @@ export class EmbeddedStore implements Store {
   #hasRoom = true
   /** The instant that was last announced by `wakeAt`, unless it has come. */
   #announced = NEVER
-  /** Not told yet; those of the group under way apart. */
+  /** Not told yet, and in no group yet. */
   #changes: Change[] = []
-  #changesUnderWay: Change[] = []
   #nextTurn: Promise<void> | null = null
 
   private constructor(limits: TableLimits, clock: Clock, random: Random, events: StoreEvents) {
@@ -185,12 +184,12 @@ export class EmbeddedStore implements Store {
     const chunks = await recover(this.#engine, journal, this.#clock, this.#events)
     this.#commits = new GroupCommit(tables, unsaved, chunks, journal, this.#clock, {
       closed: () => {
-        this.#changesUnderWay = this.#changes
+        const changes = this.#changes
         this.#changes = []
-      },
-      committed: () => {
-        this.#tell(this.#changesUnderWay)
-        void this.#announce() // what time has done since may be on record already
+        return () => {
+          this.#tell(changes)
+          void this.#announce() // what time has done since may be on record already
+        }
       },
       failed: (failure) => {
         if (failure.code === 'storage_full') this.#reload(journal)

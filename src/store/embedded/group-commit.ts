@@ -21,10 +21,8 @@ class Ticket {
 }
 
 export interface GroupCommitEvents {
-  /** What has happened so far is in the group that goes to the journal now. */
-  closed: () => void
-  /** That group is on disk. */
-  committed: () => void
+  /** What has happened so far is in the group that goes to the journal now. Returns what is called once it is on disk. */
+  closed: () => () => void
   /** A group is not: what the tables say is not what will be found after a restart. */
   failed: (failure: StoreFailure) => void
 }
@@ -44,7 +42,8 @@ export class GroupCommit {
   /** Of the last group that was closed. */
   #instant: number
   #open: Ticket | null = null
-  #underWay: Ticket | null = null
+  /** Mostly one; two while one is on disk, but nobody here has heard of it. */
+  readonly #underWay: Ticket[] = []
   #failure: StoreFailure | null = null
 
   /** `chunks` knows what the journal holds already, `unsaved` what is new since. */
@@ -72,17 +71,19 @@ export class GroupCommit {
    */
   saved(): Promise<void> | null {
     if (this.#failure !== null) return Promise.reject(this.#failure)
-    if (!this.#hasNews()) return this.#underWay?.committed ?? null
-    if (this.#open === null) {
-      this.#open = new Ticket()
+    if (!this.#hasNews()) return this.#underWay.at(-1)?.committed ?? null
+    const isFirst = this.#open === null
+    const ticket = (this.#open ??= new Ticket())
+    if (this.#underWay.length > 0) {
+      // The disk need not wait until there is time to hear of what it has done.
+      this.#close()
+    } else if (isFirst) {
       // What else comes in this turn goes along.
-      if (this.#underWay === null) {
-        void this.#clock.yield().then(() => {
-          this.#close()
-        })
-      }
+      void this.#clock.yield().then(() => {
+        this.#close()
+      })
     }
-    return this.#open.committed
+    return ticket.committed
   }
 
   /** What time has done is not news if that time is on record. */
@@ -91,19 +92,20 @@ export class GroupCommit {
     return slots.length > 0 || entries.size > 0 || lapsedAt > this.#instant
   }
 
-  /** Closes the open group and sends it to the journal. */
+  /** Closes the open group and sends it to the journal, unless that is still at work on another. */
   #close(): void {
     const ticket = this.#open
-    if (ticket === null || this.#underWay !== null || this.#failure !== null) return
+    const isBusy = this.#sequence !== this.#journal.sequence
+    if (ticket === null || isBusy || this.#failure !== null) return
     this.#open = null
-    this.#underWay = ticket
+    this.#underWay.push(ticket)
     const group = this.#seal()
-    this.#events.closed()
+    const committed = this.#events.closed()
     this.#journal.commit(group).then(
       () => {
-        this.#underWay = null
+        this.#underWay.shift()
         ticket.resolve()
-        this.#events.committed()
+        committed()
         this.#close()
       },
       (error: unknown) => {
@@ -133,9 +135,9 @@ export class GroupCommit {
   #fail(error: unknown): void {
     const failure = storeFailure(error)
     this.#failure = failure
-    this.#underWay?.reject(failure)
+    for (const ticket of this.#underWay) ticket.reject(failure)
     this.#open?.reject(failure)
-    this.#underWay = null
+    this.#underWay.length = 0
     this.#open = null
     this.#events.failed(failure)
   }

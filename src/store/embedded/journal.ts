@@ -5,7 +5,7 @@
 export interface Journal {
   /** The latest instant that was committed (ms since the epoch), 0 in a new journal. */
   readonly instant: number
-  /** The number of the last group that was committed, 0 in a new journal. */
+  /** The number of the last group that was committed, told or not, 0 in a new journal. */
   readonly sequence: number
 
   /**

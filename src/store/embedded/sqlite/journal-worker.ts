@@ -25,13 +25,12 @@ export interface JournalOptions {
 
 export interface Opened {
   instant: number
-  sequence: number
   hasRoom: boolean
 }
 
 /** What can be asked of the thread, and what it answers. */
 export interface JournalCalls {
-  open: (options: JournalOptions) => Opened
+  open: (options: JournalOptions & { sequence: BigInt64Array }) => Opened
   /** The next part of all that is saved; an empty one is the end. */
   read: () => Saved[]
   commit: (group: Group) => undefined
@@ -57,7 +56,7 @@ const ROOM_CHECK_MS = 250
 const BACKUP_PAGES_AT_A_TIME = 256
 
 class JournalWorker {
-  readonly #options: JournalOptions
+  readonly #options: Parameters<JournalCalls['open']>[0]
   readonly #database: DatabaseSync
   readonly #reserve: ReserveFile
   readonly #begin: StatementSync
@@ -79,7 +78,7 @@ class JournalWorker {
   readonly opened: Opened
 
   /** @throws whatever SQLite does where the database is damaged. */
-  constructor(options: JournalOptions, database: DatabaseSync) {
+  constructor(options: Parameters<JournalCalls['open']>[0], database: DatabaseSync) {
     checkPages(database)
     removeBackups(options.directory)
     this.#options = options
@@ -102,7 +101,8 @@ class JournalWorker {
     this.#entries = tail.entries
     const hasRoom = this.#reserve.fill()
     if (!hasRoom) this.#waitForRoom()
-    this.opened = { instant: tail.instant, sequence: tail.sequence, hasRoom }
+    Atomics.store(options.sequence, 0, BigInt(tail.sequence))
+    this.opened = { instant: tail.instant, hasRoom }
   }
 
   read(): Saved[] {
@@ -184,6 +184,7 @@ class JournalWorker {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
       throw error
     }
+    Atomics.store(this.#options.sequence, 0, BigInt(sequence))
     this.#first = Math.max(this.#first, cut)
     this.#entries = entryCount
     for (const { number } of newChunks) this.#chunks.add(number)

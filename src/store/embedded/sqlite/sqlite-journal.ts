@@ -16,7 +16,9 @@ export class SqliteJournal implements Journal {
   /** Calls under way, by number. */
   readonly #calls = new Map<number, PromiseWithResolvers<unknown>>()
   #lastCall = 0
-  #opened: Opened = { instant: 0, sequence: 0, hasRoom: true }
+  /** Where the thread says how far it is, for there is not always time to hear its messages. */
+  readonly #sequence = new BigInt64Array(new SharedArrayBuffer(8))
+  #opened: Opened = { instant: 0, hasRoom: true }
   #closing = false
   /** The thread has ended, which it does of its own accord only when it fails. */
   #ended: JournalError | null = null
@@ -40,7 +42,8 @@ export class SqliteJournal implements Journal {
   static async open(options: JournalOptions, events: JournalEvents): Promise<SqliteJournal> {
     const journal = new SqliteJournal(events)
     try {
-      journal.#opened = await journal.#call('open', options)
+      const sequence = journal.#sequence
+      journal.#opened = await journal.#call('open', { ...options, sequence })
     } catch (error) {
       await journal.#end()
       throw error
@@ -54,7 +57,7 @@ export class SqliteJournal implements Journal {
   }
 
   get sequence(): number {
-    return this.#opened.sequence
+    return Number(Atomics.load(this.#sequence, 0))
   }
 
   async *read(): AsyncIterable<Saved> {
@@ -71,9 +74,9 @@ export class SqliteJournal implements Journal {
   async commit(group: Group): Promise<void> {
     const { records, chunks } = group
     const buffers = [records.buffer, ...chunks.map(({ records }) => records.buffer)]
-    const { sequence, instant } = group
+    const { instant } = group
     await this.#call('commit', group, buffers)
-    this.#opened = { ...this.#opened, sequence, instant }
+    this.#opened = { ...this.#opened, instant }
   }
 
   backup(): Promise<string> {
