@@ -1,22 +1,33 @@
 import type { Clock } from '../clock.ts'
-import type { Operation, Results } from '../engine/operations.ts'
-import { ERRORS } from '../engine/errors.ts'
+import {
+  type AcquireOperation,
+  isRefusal,
+  type Operation,
+  type Result,
+  type Results,
+} from '../engine/operations.ts'
+import { ERRORS, REFUSED } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
 import type { Store, StoreEvents, StoreFailure, StoreStats } from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
+import { type Acquired, Waiters } from './waiters.ts'
 
 /** The pool of the classic API, which is always there. */
 export const DEFAULT_POOL = 'default'
 
 /** The application, whatever protocol it is spoken to by: one store and the timer that keeps it tidy. */
 export class Orchestrator {
+  readonly #clock: Clock
   readonly #sweeper: Sweeper
+  readonly #waiters: Waiters
   readonly #failure = Promise.withResolvers<StoreFailure>()
   #store!: Store
   #storeHealth: 'ok' | 'storage_full' = 'ok'
   #draining = false
 
   private constructor(clock: Clock) {
+    this.#clock = clock
+    this.#waiters = new Waiters(clock, (pool, operations) => this.#store.run(pool, operations))
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
@@ -54,8 +65,76 @@ export class Orchestrator {
     return this.#failure.promise
   }
 
-  run<const O extends readonly Operation[]>(pool: string, operations: O): Promise<Results<O>> {
+  /** ms since the epoch, by the clock that deadlines go by. */
+  now(): number {
+    return this.#clock.now()
+  }
+
+  /** Operations that acquire nothing; those that do have verbs of their own, for others may be waiting. */
+  run<const O extends readonly Exclude<Operation, AcquireOperation>[]>(
+    pool: string,
+    operations: O,
+  ): Promise<Results<O>> {
     return this.#store.run(pool, operations)
+  }
+
+  /** A lease of now, or none. */
+  async acquire(pool: string, operation: AcquireOperation): Promise<Acquired> {
+    if (this.#waiters.isAhead(pool)) return this.#waiters.refusal(pool)
+    const [acquired] = await this.#store.run(pool, [operation])
+    return acquired
+  }
+
+  /** A lease of now or of some time within `waitMs`; nobody is left to take it once `gone` is aborted. */
+  async waitAndAcquire(
+    pool: string,
+    operation: AcquireOperation,
+    waitMs: number,
+    gone: AbortSignal,
+  ): Promise<Acquired> {
+    if (!this.#waiters.isAhead(pool)) {
+      const [acquired] = await this.#store.run(pool, [operation])
+      if (!isRefusal(acquired)) return acquired
+      if (acquired.code !== 'pool_exhausted' && acquired.code !== 'pool_empty') return acquired
+    }
+    return this.#waiters.wait(pool, operation, waitMs, gone)
+  }
+
+  /** All kinds of operations. Those that acquire do not wait, and do not overtake who does. */
+  runAll(pool: string, operations: readonly Operation[]): Promise<readonly Result[]> {
+    if (this.#waiters.isAhead(pool)) return this.#waiters.runBehind(pool, operations)
+    return this.#store.run(pool, operations)
+  }
+
+  /** Callers who wait for a key of that pool. */
+  waiters(pool: string): number {
+    return this.#waiters.count(pool)
+  }
+
+  putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
+    return this.#store.putPool(name, policy)
+  }
+
+  patchPool(name: string, changes: Partial<Policy>): ReturnType<Store['patchPool']> {
+    return this.#store.patchPool(name, changes)
+  }
+
+  /** The default pool is emptied, for it is always there. */
+  removePool(name: string, force: boolean): ReturnType<Store['removePool']> {
+    const again = name === DEFAULT_POOL
+    const removed = this.#store.removePool(name, { force, again })
+    return removed.then((refusal) => {
+      if (refusal === null && !again) this.#waiters.dismiss(name, REFUSED.pool_not_found)
+      return refusal
+    })
+  }
+
+  policy(name: string): ReturnType<Store['policy']> {
+    return this.#store.policy(name)
+  }
+
+  pools(limit: number, cursor?: string): ReturnType<Store['pools']> {
+    return this.#store.pools(limit, cursor)
   }
 
   stats(pools: number): Promise<StoreStats> {
@@ -70,6 +149,7 @@ export class Orchestrator {
   /** From now on the status says so; what has begun goes on. */
   drain(): void {
     this.#draining = true
+    this.#waiters.close()
   }
 
   async close(): Promise<void> {
@@ -82,6 +162,9 @@ export class Orchestrator {
     return {
       wakeAt: (instant) => {
         this.#sweeper.wakeAt(instant)
+      },
+      available: (pool) => {
+        this.#waiters.available(pool)
       },
       health: (health) => {
         this.#storeHealth = health

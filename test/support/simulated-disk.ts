@@ -54,7 +54,15 @@ export class SimulatedDisk {
   readonly underWay: Group[] = []
   /** Decides on each commit when it is handed over; by default at once, and well. */
   decide: (group: Group) => Promise<Fate> = () => Promise.resolve('committed')
+  /** Waits before each thing that is read. */
+  seek: () => Promise<void> = () => Promise.resolve()
   #journal: SimulatedJournal | null = null
+  /** Of the modules under test, which need not be those imported here. */
+  readonly JournalError: typeof JournalError
+
+  constructor(journalError = JournalError) {
+    this.JournalError = journalError
+  }
 
   /** Opens a journal; one that was open has crashed, and nothing of it reaches the disk any more. */
   open(events: JournalEvents): Promise<Journal> {
@@ -107,7 +115,10 @@ class SimulatedJournal implements Journal {
   }
 
   async *read(): AsyncIterable<Saved> {
-    yield* this.#disk.saved()
+    for (const saved of this.#disk.saved()) {
+      await this.#disk.seek()
+      yield saved
+    }
   }
 
   async commit(group: Group): Promise<void> {
@@ -122,10 +133,10 @@ class SimulatedJournal implements Journal {
       return
     }
     this.#failed = fate === 'failed'
-    throw new JournalError(fate, `simulated: ${fate}`)
+    throw new disk.JournalError(fate, `simulated: ${fate}`)
   }
 
-  async backup(): Promise<void> {
+  async backup(): Promise<string> {
     throw new JournalError('failed', 'a simulated disk has no files')
   }
 

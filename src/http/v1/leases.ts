@@ -1,0 +1,86 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { isRefusal, type Lease as EngineLease } from '../../engine/operations.ts'
+import type { Orchestrator } from '../../service/orchestrator.ts'
+import {
+  type AcquireBody,
+  type Lease,
+  leases,
+  type ReleaseBody,
+  type RenewBody,
+} from '../contract/leases.ts'
+import { iso, isoOrNull } from '../instants.ts'
+import { sendRefusal } from '../problem.ts'
+
+interface PoolRequest {
+  Params: { pool: string }
+}
+interface LeaseRequest {
+  Params: { pool: string; leaseId: string }
+}
+
+export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
+  app.route<PoolRequest & { Body: AcquireBody }>({
+    ...leases.acquireLease,
+    handler: async (request, reply) => {
+      const { pool } = request.params
+      const { waitMs, ...asked } = request.body ?? {}
+      const operation = { op: 'acquire', count: 1, ...asked } as const
+      const acquired = await (waitMs === undefined
+        ? orchestrator.acquire(pool, operation)
+        : orchestrator.waitAndAcquire(pool, operation, waitMs, hangUp(reply)))
+      if (isRefusal(acquired)) return sendRefusal(reply, acquired)
+      const lease = acquired.leases[0]!
+      reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
+      return describe(lease, orchestrator.now())
+    },
+  })
+
+  app.route<LeaseRequest>({
+    ...leases.showLease,
+    handler: async (request, reply) => {
+      const { pool, leaseId } = request.params
+      const [shown] = await orchestrator.run(pool, [{ op: 'showLease', leaseId }])
+      if (isRefusal(shown)) return sendRefusal(reply, shown)
+      return describe(shown.lease, orchestrator.now())
+    },
+  })
+
+  app.route<LeaseRequest & { Body: RenewBody }>({
+    ...leases.renewLease,
+    handler: async (request, reply) => {
+      const { pool, leaseId } = request.params
+      const [renewed] = await orchestrator.run(pool, [{ op: 'renew', leaseId, ...request.body }])
+      if (isRefusal(renewed)) return sendRefusal(reply, renewed)
+      return describe(renewed.lease, orchestrator.now())
+    },
+  })
+
+  app.route<LeaseRequest & { Body: ReleaseBody }>({
+    ...leases.releaseLease,
+    handler: async (request, reply) => {
+      const { pool, leaseId } = request.params
+      const [released] = await orchestrator.run(pool, [{ op: 'release', leaseId, ...request.body }])
+      return isRefusal(released) ? sendRefusal(reply, released) : released
+    },
+  })
+}
+
+/** Aborted when the caller has closed the connection before he was answered. */
+function hangUp(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController()
+  reply.raw.once('close', () => {
+    controller.abort()
+  })
+  return controller.signal
+}
+
+/** What a holder is told. How long the lease lasts from now spares clients with a wrong clock. */
+function describe(lease: EngineLease, now: number): Lease {
+  return {
+    ...lease,
+    grantedAt: iso(lease.grantedAt),
+    expiresAt: iso(lease.expiresAt),
+    expiresInMs: Math.max(0, lease.expiresAt - now),
+    keyExpiresAt: isoOrNull(lease.keyExpiresAt),
+  }
+}
