@@ -16,7 +16,7 @@ const SETTLED_BEFORE_RUN = 16
 const PLACES_A_TURN = 4096
 
 /** Operations that change nothing. */
-const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe'])
+const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe', 'recall'])
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run {
@@ -72,7 +72,10 @@ export class Engine {
 
   /** When there is something to settle; NEVER if nothing ever will be, 0 if it is overdue. */
   get nextDue(): number {
-    return this.#closing.length > 0 && this.frozen === null ? 0 : this.#agenda.next
+    if (this.frozen !== null) return this.#agenda.next
+    return this.#closing.length > 0
+      ? 0
+      : Math.min(this.#agenda.next, this.#tables.idempotency.nextDue)
   }
 
   poolNames(): MapIterator<string> {
@@ -167,7 +170,9 @@ export class Engine {
         break
       }
     }
-    return done
+    const { idempotency } = this.#tables
+    if (this.frozen === null && idempotency.nextDue <= now) done += idempotency.settle(now, limit)
+    return Math.min(done, limit)
   }
 
   /**
@@ -207,7 +212,7 @@ export class Engine {
       if (full !== null) return full
       if (!this.#tables.index.prepare(operation.count, PLACES_A_TURN)) return UNSETTLED
     }
-    const result = perform(this.#tables, pool, operation, run.leases, now)
+    const result = perform(this.#tables, pool, operation, run.leases, run.results, now)
     if (operation.op === 'acquire' && result !== UNSETTLED) run.leases = []
     return result
   }

@@ -1,20 +1,24 @@
 /** Operations as they are asked for and answered, with ids as text, on top of a pool's slots. */
 import { REFUSED, type Refusal } from './errors.ts'
+import type { Reference } from './idempotency.ts'
 import { formatKeyId, formatLeaseId, parseKeyId, parseLeaseId } from './ids.ts'
 import { Listing } from './listing.ts'
-import type {
-  AcquireOperation,
-  Answers,
-  CreateOperation,
-  Key,
-  Lease,
-  ListOperation,
-  Operation,
-  ReleaseOperation,
-  RenewOperation,
-  Result,
-  UnblockOperation,
-  UpdateOperation,
+import {
+  type AcquireOperation,
+  type Answers,
+  type CreateOperation,
+  isRefusal,
+  type Key,
+  type Lease,
+  type ListOperation,
+  type Operation,
+  type RecallOperation,
+  type ReleaseOperation,
+  type RememberOperation,
+  type RenewOperation,
+  type Result,
+  type UnblockOperation,
+  type UpdateOperation,
 } from './operations.ts'
 import { after } from './policy.ts'
 import { type Pool, UNSETTLED } from './pool.ts'
@@ -26,13 +30,14 @@ const id = new Uint32Array(4)
 
 /**
  * Does one operation, which the tables have room for. `leases` are those that an acquire got before it
- * answered UNSETTLED; called again after settling, it goes on from there.
+ * answered UNSETTLED; called again after settling, it goes on from there. `before` are the results so far.
  */
 export function perform(
   tables: Tables,
   pool: Pool,
   operation: Operation,
   leases: Lease[],
+  before: readonly Result[],
   now: number,
 ): Result | typeof UNSETTLED {
   switch (operation.op) {
@@ -74,6 +79,10 @@ export function perform(
       pool.revoke(slot, now)
       return { keyId: formatKeyId(tables.rows, slot) }
     }
+    case 'recall':
+      return recall(tables, pool, operation, now)
+    case 'remember':
+      return remember(tables, operation, before, now)
     case 'update':
       return update(tables, pool, operation, now)
     case 'remove': {
@@ -225,6 +234,43 @@ function list(
     return keys.length < limit
   })
   return { keys, nextCursor }
+}
+
+function recall(
+  tables: Tables,
+  pool: Pool,
+  { key, body }: RecallOperation,
+  now: number,
+): Answers['recall'] | Refusal {
+  const references = tables.idempotency.recall(key, body, now)
+  if (references === null) return { results: null }
+  if ('code' in references) return references
+  return { results: references.map((reference) => asOfNow(tables, pool, reference, now)) }
+}
+
+/** What a result would say now: a live lease with its deadlines of today, an ended one that it is. */
+function asOfNow(tables: Tables, pool: Pool, reference: Reference, now: number): Result {
+  if ('result' in reference) return reference.result
+  if ('keyIds' in reference) return { keyIds: reference.keyIds }
+  const leaseIds = 'leaseId' in reference ? [reference.leaseId] : reference.leaseIds
+  const found = leaseIds.map((leaseId) => findLease(pool, leaseId, now))
+  const slots = found.filter((slot) => typeof slot === 'number')
+  const [first] = found
+  if (slots.length === 0 && typeof first === 'object') return first
+  const leases = slots.map((slot) => leaseOf(tables, slot))
+  return 'leaseId' in reference ? { lease: leases[0]! } : { leases }
+}
+
+function remember(
+  tables: Tables,
+  { key, body, count }: RememberOperation,
+  before: readonly Result[],
+  now: number,
+): Answers['remember'] {
+  const results = before.slice(before.length - count)
+  const remembered = count !== 1 || !isRefusal(results[0]!)
+  if (remembered) tables.idempotency.remember(key, body, results, now)
+  return { remembered }
 }
 
 function findKey(pool: Pool, keyId: string, now: number): number {

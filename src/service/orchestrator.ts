@@ -1,16 +1,18 @@
 import type { Clock } from '../clock.ts'
 import {
   type AcquireOperation,
+  type CreateOperation,
   isRefusal,
   type Operation,
   type Result,
   type Results,
 } from '../engine/operations.ts'
-import { ERRORS, REFUSED } from '../engine/errors.ts'
+import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
 import type { Store, StoreEvents, StoreFailure, StoreStats } from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
-import { type Acquired, Waiters } from './waiters.ts'
+import { type Acquired, operationsOf, type Request, type RunPool, Waiters } from './waiters.ts'
+import { type Repeatable, Requests } from './requests.ts'
 
 /** The pool of the classic API, which is always there. */
 export const DEFAULT_POOL = 'default'
@@ -20,6 +22,7 @@ export class Orchestrator {
   readonly #clock: Clock
   readonly #sweeper: Sweeper
   readonly #waiters: Waiters
+  readonly #requests: Requests
   readonly #failure = Promise.withResolvers<StoreFailure>()
   #store!: Store
   #storeHealth: 'ok' | 'storage_full' = 'ok'
@@ -27,7 +30,9 @@ export class Orchestrator {
 
   private constructor(clock: Clock) {
     this.#clock = clock
-    this.#waiters = new Waiters(clock, (pool, operations) => this.#store.run(pool, operations))
+    const run: RunPool = (pool, operations) => this.#store.run(pool, operations)
+    this.#waiters = new Waiters(clock, run)
+    this.#requests = new Requests(run)
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
@@ -79,31 +84,58 @@ export class Orchestrator {
   }
 
   /** A lease of now, or none. */
-  async acquire(pool: string, operation: AcquireOperation): Promise<Acquired> {
-    if (this.#waiters.isAhead(pool)) return this.#waiters.refusal(pool)
-    const [acquired] = await this.#store.run(pool, [operation])
-    return acquired
+  acquire(pool: string, operation: AcquireOperation): Promise<Acquired> {
+    return this.#acquire(pool, { operation, remember: null })
   }
 
-  /** A lease of now or of some time within `waitMs`; nobody is left to take it once `gone` is aborted. */
-  async waitAndAcquire(
+  /**
+   * A lease of now or of some time within `waitMs`; nobody is left to take it once `gone` is aborted.
+   * With `repeatable` a repeat of the request is given the same lease.
+   */
+  acquireLease(
     pool: string,
     operation: AcquireOperation,
-    waitMs: number,
-    gone: AbortSignal,
+    waitMs: number | undefined,
+    gone: AbortSignal | null,
+    repeatable: Repeatable | null,
   ): Promise<Acquired> {
-    if (!this.#waiters.isAhead(pool)) {
-      const [acquired] = await this.#store.run(pool, [operation])
-      if (!isRefusal(acquired)) return acquired
-      if (acquired.code !== 'pool_exhausted' && acquired.code !== 'pool_empty') return acquired
-    }
-    return this.#waiters.wait(pool, operation, waitMs, gone)
+    return this.#requests.once(pool, repeatable, async (remember) => {
+      const request = { operation, remember }
+      if (waitMs === undefined || gone === null) return this.#acquire(pool, request)
+      if (!this.#waiters.isAhead(pool)) {
+        const acquired = await this.#acquire(pool, request)
+        if (!isRefusal(acquired)) return acquired
+        if (acquired.code !== 'pool_exhausted' && acquired.code !== 'pool_empty') return acquired
+      }
+      return this.#waiters.wait(pool, request, waitMs, gone)
+    }) as Promise<Acquired>
+  }
+
+  /** Makes keys; with `repeatable` a repeat of the request is given the same ones. */
+  create(
+    pool: string,
+    operation: CreateOperation,
+    repeatable: Repeatable | null,
+  ): Promise<Result<CreateOperation>> {
+    return this.#requests.once(pool, repeatable, async (remember) => {
+      const [created] = await this.#store.run(pool, [operation, ...(remember ? [remember] : [])])
+      return created
+    }) as Promise<Result<CreateOperation>>
   }
 
   /** All kinds of operations. Those that acquire do not wait, and do not overtake who does. */
-  runAll(pool: string, operations: readonly Operation[]): Promise<readonly Result[]> {
-    if (this.#waiters.isAhead(pool)) return this.#waiters.runBehind(pool, operations)
-    return this.#store.run(pool, operations)
+  runBatch(
+    pool: string,
+    operations: readonly Operation[],
+    repeatable: Repeatable | null,
+  ): Promise<readonly Result[] | Refusal> {
+    return this.#requests.all(pool, repeatable, operations.length, async (remember) => {
+      const all = remember === null ? operations : [...operations, remember]
+      const results = await (this.#waiters.isAhead(pool)
+        ? this.#waiters.runBehind(pool, all)
+        : this.#store.run(pool, all))
+      return results.slice(0, operations.length)
+    })
   }
 
   /** Callers who wait for a key of that pool. */
@@ -173,6 +205,12 @@ export class Orchestrator {
         this.#failure.resolve(failure)
       },
     }
+  }
+
+  async #acquire(pool: string, request: Request): Promise<Acquired> {
+    if (this.#waiters.isAhead(pool)) return this.#waiters.refusal(pool)
+    const [acquired] = await this.#store.run(pool, operationsOf(request))
+    return acquired as Acquired
   }
 
   async #putDefaultPool(given: Partial<Policy>): Promise<void> {

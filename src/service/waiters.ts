@@ -5,22 +5,28 @@ import {
   type Answers,
   isRefusal,
   type Operation,
+  type RememberOperation,
   type Result,
 } from '../engine/operations.ts'
 
-type RunPool = (pool: string, operations: readonly Operation[]) => Promise<readonly Result[]>
+export type RunPool = (pool: string, operations: readonly Operation[]) => Promise<readonly Result[]>
 export type Acquired = Answers['acquire'] | Refusal
 
 const MAX_WAITERS_PER_POOL = 10_000
 /** Waiters who are served with one commit. */
 const SERVED_AT_A_TIME = 256
 
-interface Waiter {
+/** What is asked for, and what else is done with it in one commit. */
+export interface Request {
   readonly operation: AcquireOperation
+  readonly remember: RememberOperation | null
+}
+
+interface Waiter extends Request {
   /** Whether anybody is left to be answered. */
   gone: boolean
   readonly answer: (acquired: Acquired) => void
-  readonly fail: (error: unknown) => void
+  readonly fail: (error: Error) => void
 }
 
 /** The callers who wait for a key of one pool, oldest first. */
@@ -57,15 +63,10 @@ export class Waiters {
   }
 
   /**
-   * Waits up to `waitMs` for what the operation asks for. Who is gone gets nothing: what was taken for him
-   * is given back at once.
+   * Waits up to `waitMs` for what is asked for. Who is gone gets nothing: what was taken for him is given
+   * back at once, unless it is remembered for when he asks again.
    */
-  wait(
-    pool: string,
-    operation: AcquireOperation,
-    waitMs: number,
-    gone: AbortSignal,
-  ): Promise<Acquired> {
+  wait(pool: string, request: Request, waitMs: number, gone: AbortSignal): Promise<Acquired> {
     if (this.#closed) return Promise.resolve(REFUSED.draining)
     if (this.count(pool) >= MAX_WAITERS_PER_POOL) return Promise.resolve(REFUSED.too_many_waiters)
     let queue = this.#queues.get(pool)
@@ -73,7 +74,7 @@ export class Waiters {
       queue = new Queue()
       this.#queues.set(pool, queue)
     }
-    return this.#enter(pool, queue, operation, waitMs, gone)
+    return this.#enter(pool, queue, request, waitMs, gone)
   }
 
   /** Keys of the pool may have become available. */
@@ -115,7 +116,7 @@ export class Waiters {
   #enter(
     pool: string,
     queue: Queue,
-    operation: AcquireOperation,
+    request: Request,
     waitMs: number,
     gone: AbortSignal,
   ): Promise<Acquired> {
@@ -127,7 +128,7 @@ export class Waiters {
         gone.removeEventListener('abort', abandon)
       }
       const waiter: Waiter = {
-        operation,
+        ...request,
         gone: false,
         answer: (acquired) => {
           leave()
@@ -161,15 +162,15 @@ export class Waiters {
       queue.hinted = false
       const served = [...queue.waiting.values().take(SERVED_AT_A_TIME)]
       try {
-        const results = await this.#run(
-          pool,
-          served.map(({ operation }) => operation),
-        )
-        for (const [at, waiter] of served.entries()) {
-          if (this.#deliver(pool, waiter, results[at] as Acquired)) queue.hinted = true
+        const operations = served.flatMap(operationsOf)
+        const results = (await this.#run(pool, operations)).values()
+        for (const waiter of served) {
+          const acquired = results.next().value as Acquired
+          if (waiter.remember !== null) results.next()
+          if (this.#deliver(pool, waiter, acquired)) queue.hinted = true
         }
       } catch (error) {
-        for (const waiter of served) if (!waiter.gone) waiter.fail(error)
+        for (const waiter of served) if (!waiter.gone) waiter.fail(error as Error)
       }
     }
     queue.serving = false
@@ -183,8 +184,8 @@ export class Waiters {
       if (!mayCome && !waiter.gone) waiter.answer(acquired)
       return !mayCome
     }
-    if (waiter.gone) this.#giveBack(pool, acquired)
-    else waiter.answer(acquired)
+    if (!waiter.gone) waiter.answer(acquired)
+    else if (waiter.remember === null) this.#giveBack(pool, acquired)
     return true
   }
 
@@ -203,4 +204,8 @@ export class Waiters {
     const retryAfterMs = Math.max(0, nextAvailableAt - this.#clock.now())
     return { code: 'pool_exhausted', counts, retryAfterMs }
   }
+}
+
+export function operationsOf({ operation, remember }: Request): Operation[] {
+  return remember === null ? [operation] : [operation, remember]
 }

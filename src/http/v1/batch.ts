@@ -4,6 +4,7 @@ import type { Orchestrator } from '../../service/orchestrator.ts'
 import { batch, type BatchBody, type BatchOperation, MAX_BATCH_LEASES } from '../contract/batch.ts'
 import { iso, isoOrNull } from '../instants.ts'
 import { problemOf, sendProblem, sendRefusal } from '../problem.ts'
+import { repeatableOf } from './idempotency.ts'
 
 export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
   app.route<{ Params: { pool: string }; Body: BatchBody }>({
@@ -19,7 +20,9 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
         const detail = `A batch acquires at most ${MAX_BATCH_LEASES} leases, not ${leases}.`
         return sendProblem(reply, 'invalid_request', detail)
       }
-      const results = await orchestrator.runAll(pool, operations.map(toOperation))
+      const asked = operations.map(toOperation)
+      const results = await orchestrator.runBatch(pool, asked, repeatableOf(request))
+      if ('code' in results) return sendRefusal(reply, results)
       const [first] = results
       if (first !== undefined && isRefusal(first) && first.code === 'pool_not_found') {
         return sendRefusal(reply, first)

@@ -6,6 +6,7 @@ import { pageLimit } from '../contract/common.ts'
 import { type CreateBody, type Key, keys, type UpdateBody } from '../contract/keys.ts'
 import { iso, isoOrNull } from '../instants.ts'
 import { sendRefusal } from '../problem.ts'
+import { repeatableOf } from './idempotency.ts'
 
 interface PoolRequest {
   Params: { pool: string }
@@ -24,7 +25,9 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
     ...keys.createKeys,
     handler: async (request, reply) => {
       const { count } = request.body
-      const [created] = await orchestrator.run(request.params.pool, [{ op: 'create', count }])
+      const operation = { op: 'create', count } as const
+      const repeatable = repeatableOf(request)
+      const created = await orchestrator.create(request.params.pool, operation, repeatable)
       if (isRefusal(created)) return sendRefusal(reply, created)
       return reply.code(201).send(created)
     },

@@ -10,6 +10,7 @@ import {
 } from '../contract/leases.ts'
 import { iso, isoOrNull } from '../instants.ts'
 import { sendRefusal } from '../problem.ts'
+import { repeatableOf } from './idempotency.ts'
 
 interface PoolRequest {
   Params: { pool: string }
@@ -25,9 +26,9 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
       const { pool } = request.params
       const { waitMs, ...asked } = request.body ?? {}
       const operation = { op: 'acquire', count: 1, ...asked } as const
-      const acquired = await (waitMs === undefined
-        ? orchestrator.acquire(pool, operation)
-        : orchestrator.waitAndAcquire(pool, operation, waitMs, hangUp(reply)))
+      const gone = waitMs === undefined ? null : hangUp(reply)
+      const repeatable = repeatableOf(request)
+      const acquired = await orchestrator.acquireLease(pool, operation, waitMs, gone, repeatable)
       if (isRefusal(acquired)) return sendRefusal(reply, acquired)
       const lease = acquired.leases[0]!
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
