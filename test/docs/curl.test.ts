@@ -45,7 +45,7 @@ for (const file of ['README.md', 'docs/api.md', 'docs/classic-api.md']) {
       const { method, path, ...asking } = parse(filled)
       const { status, body } = await server.ask(method, path, asking)
       assert(status >= 200 && status < 300, `${line} is answered ${status}`)
-      const { keyId, leaseId } = body as { keyId?: string; leaseId?: string }
+      const { keyId, leaseId } = (body ?? {}) as { keyId?: string; leaseId?: string }
       if (leaseId !== undefined) Object.assign(known, { KEY: keyId, LEASE: leaseId })
       if (/"count": 3/.test(asking.body ?? ''))
         assert.equal((body as { keyIds: [] }).keyIds.length, 3)
