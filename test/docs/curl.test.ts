@@ -47,7 +47,7 @@ for (const file of ['README.md', 'docs/api.md', 'docs/classic-api.md']) {
       assert(status >= 200 && status < 300, `${line} is answered ${status}`)
       const { keyId, leaseId } = (body ?? {}) as { keyId?: string; leaseId?: string }
       if (leaseId !== undefined) Object.assign(known, { KEY: keyId, LEASE: leaseId })
-      if (/"count": 3/.test(asking.body ?? ''))
+      if ((asking.body ?? '').includes('"count": 3'))
         assert.equal((body as { keyIds: [] }).keyIds.length, 3)
     }
   })
