@@ -30,7 +30,10 @@ export interface CreateOperation {
   lifetimeMs?: number | null
 }
 
-/** Leases for up to `count` random available keys, or for the one with that id. */
+/**
+ * Leases for up to `count` random available keys, or for the one with that id. With a count of 0 none, but
+ * what is said where there is none.
+ */
 export interface AcquireOperation {
   op: 'acquire'
   count: number

@@ -117,7 +117,7 @@ function acquire(
   now: number,
 ): Answers['acquire'] | Refusal | typeof UNSETTLED {
   const { count, keyId, ttlMs = pool.policy.leaseTtlMs } = operation
-  if (keyId !== undefined) return acquireKey(tables, pool, keyId, ttlMs, now)
+  if (keyId !== undefined) return acquireKey(tables, pool, operation, keyId, ttlMs, now)
   // Once it has leases it cannot be refused any more: nobody would know of them.
   if (leases.length === 0 && ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
   while (leases.length < count) {
@@ -127,12 +127,14 @@ function acquire(
     pool.grant(slot, ttlMs, now)
     leases.push(leaseOf(tables, slot))
   }
+  if (count === 0 && pool.nextDue <= now) return UNSETTLED
   return leases.length > 0 ? { leases } : nothingToGive(pool, now)
 }
 
 function acquireKey(
   tables: Tables,
   pool: Pool,
+  { count }: AcquireOperation,
   keyId: string,
   ttlMs: number,
   now: number,
@@ -140,16 +142,16 @@ function acquireKey(
   const slot = findKey(pool, keyId, now)
   if (slot === 0) return REFUSED.key_not_found
   if (ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
-  if (tables.rows.state(slot) !== State.available) return REFUSED.key_unavailable
+  if (count === 0 || tables.rows.state(slot) !== State.available) return REFUSED.key_unavailable
   pool.grant(slot, ttlMs, now)
   return { leases: [leaseOf(tables, slot)] }
 }
 
-/** Why a settled pool has no available key. */
+/** Why a settled pool gives no key: it has none that is available, or somebody goes first. */
 function nothingToGive(pool: Pool, now: number): Refusal {
-  const { leased, cooling, disabled, nextAvailableAt } = pool.counts()
+  const { available, leased, cooling, disabled, nextAvailableAt } = pool.counts()
   const counts = { leased, cooling, disabled }
-  if (leased + cooling === 0) return { code: 'pool_empty', counts }
+  if (leased + cooling + available === 0) return { code: 'pool_empty', counts }
   if (nextAvailableAt === null) return { code: 'pool_exhausted', counts }
   return { code: 'pool_exhausted', counts, retryAfterMs: nextAvailableAt - now }
 }

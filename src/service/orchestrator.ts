@@ -2,7 +2,6 @@ import type { Clock } from '../clock.ts'
 import {
   type AcquireOperation,
   type CreateOperation,
-  isRefusal,
   type Operation,
   type Result,
   type Results,
@@ -95,19 +94,15 @@ export class Orchestrator {
   acquireLease(
     pool: string,
     operation: AcquireOperation,
-    waitMs: number | undefined,
+    waitMs: number,
     gone: AbortSignal | null,
     repeatable: Repeatable | null,
   ): Promise<Acquired> {
     return this.#requests.once(pool, repeatable, async (remember) => {
       const request = { operation, remember }
-      if (waitMs === undefined || gone === null) return this.#acquire(pool, request)
-      if (!this.#waiters.isAhead(pool)) {
-        const acquired = await this.#acquire(pool, request)
-        if (!isRefusal(acquired)) return acquired
-        if (acquired.code !== 'pool_exhausted' && acquired.code !== 'pool_empty') return acquired
-      }
-      return this.#waiters.wait(pool, request, waitMs, gone)
+      return waitMs === 0 || gone === null
+        ? this.#acquire(pool, request)
+        : this.#waiters.wait(pool, request, waitMs, gone)
     }) as Promise<Acquired>
   }
 
@@ -131,7 +126,11 @@ export class Orchestrator {
   ): Promise<readonly Result[] | Refusal> {
     return this.#requests.all(pool, repeatable, operations.length, async (remember) => {
       const all = remember === null ? operations : [...operations, remember]
-      const results = await (this.#waiters.isAhead(pool)
+      const overtakes =
+        this.#waiters.isAhead(pool) &&
+        operations.some(({ op }) => op === 'acquire') &&
+        !(await this.#waiters.mayDraw(pool))
+      const results = await (overtakes
         ? this.#waiters.runBehind(pool, all)
         : this.#store.run(pool, all))
       return results.slice(0, operations.length)
@@ -185,7 +184,8 @@ export class Orchestrator {
   }
 
   async close(): Promise<void> {
-    this.#draining = true
+    this.drain()
+    await this.#waiters.idle()
     this.#sweeper.stop()
     await this.#store.close()
   }
@@ -208,7 +208,9 @@ export class Orchestrator {
   }
 
   async #acquire(pool: string, request: Request): Promise<Acquired> {
-    if (this.#waiters.isAhead(pool)) return this.#waiters.refusal(pool)
+    if (this.#waiters.isAhead(pool) && !(await this.#waiters.mayDraw(pool))) {
+      return this.#waiters.refusal(pool, request.operation)
+    }
     const [acquired] = await this.#store.run(pool, operationsOf(request))
     return acquired as Acquired
   }

@@ -23,18 +23,28 @@ export interface Request {
 }
 
 interface Waiter extends Request {
-  /** Whether anybody is left to be answered. */
-  gone: boolean
+  readonly place: number
+  /** He has been answered, or is not there any more. */
+  done: boolean
   readonly answer: (acquired: Acquired) => void
   readonly fail: (error: Error) => void
+}
+
+/** Somebody who is told whether everybody before that place has got something, or nothing was left. */
+interface Onlooker {
+  readonly place: number
+  readonly tell: (servedAll: boolean) => void
 }
 
 /** The callers who wait for a key of one pool, oldest first. */
 class Queue {
   readonly waiting = new Set<Waiter>()
+  onlookers: Onlooker[] = []
   /** Keys may have come since those who wait were last served. */
   hinted = false
   serving = false
+  /** The place of who comes next. */
+  nextPlace = 0
 }
 
 /**
@@ -45,6 +55,7 @@ export class Waiters {
   readonly #clock: Clock
   readonly #run: RunPool
   readonly #queues = new Map<string, Queue>()
+  readonly #underWay = new Set<Promise<void>>()
   #closed = false
 
   constructor(clock: Clock, run: RunPool) {
@@ -57,9 +68,19 @@ export class Waiters {
     return this.#queues.get(pool)?.waiting.size ?? 0
   }
 
-  /** Whether a draw of now would overtake somebody. */
+  /** Whether a draw of now might overtake somebody. */
   isAhead(pool: string): boolean {
     return this.#queues.size > 0 && this.#queues.has(pool)
+  }
+
+  /** Whether there is something left for a draw of now once those before it are served. */
+  mayDraw(pool: string): Promise<boolean> {
+    const queue = this.#queues.get(pool)
+    if (queue === undefined) return Promise.resolve(true)
+    if (!queue.serving) return Promise.resolve(false)
+    return new Promise((resolve) => {
+      queue.onlookers.push({ place: queue.nextPlace, tell: resolve })
+    })
   }
 
   /**
@@ -70,11 +91,17 @@ export class Waiters {
     if (this.#closed) return Promise.resolve(REFUSED.draining)
     if (this.count(pool) >= MAX_WAITERS_PER_POOL) return Promise.resolve(REFUSED.too_many_waiters)
     let queue = this.#queues.get(pool)
+    const isFirst = queue === undefined
     if (queue === undefined) {
       queue = new Queue()
       this.#queues.set(pool, queue)
     }
-    return this.#enter(pool, queue, request, waitMs, gone)
+    return new Promise((resolve, reject) => {
+      const waiter = this.#enter(pool, queue, request, waitMs, gone, resolve, reject)
+      if (waiter.done) return
+      if (isFirst) this.available(pool)
+      else void this.#check(pool, waiter)
+    })
   }
 
   /** Keys of the pool may have become available. */
@@ -82,7 +109,7 @@ export class Waiters {
     const queue = this.#queues.get(pool)
     if (queue === undefined) return
     queue.hinted = true
-    if (!queue.serving) void this.#serve(pool, queue)
+    if (!queue.serving) this.#keepTrack(this.#serve(pool, queue))
   }
 
   /** Nobody waits for that pool any more. */
@@ -90,27 +117,31 @@ export class Waiters {
     for (const waiter of this.#queues.get(pool)?.waiting ?? []) waiter.answer(refusal)
   }
 
-  /** Nobody waits any more, nor will. */
+  /** Nobody waits any more, nor will. Who is being served is still told what he got. */
   close(): void {
     this.#closed = true
-    for (const pool of this.#queues.keys()) this.dismiss(pool, REFUSED.draining)
+    for (const [pool, { serving }] of this.#queues) {
+      if (!serving) this.dismiss(pool, REFUSED.draining)
+    }
   }
 
-  /** What a draw is told that must not overtake. */
-  async refusal(pool: string): Promise<Refusal> {
-    const [described] = await this.#run(pool, [{ op: 'describe' }])
-    return this.#toRefusal(described!)
+  /** Resolves when nothing is being given or given back. */
+  async idle(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
   }
 
   /** Operations of which none overtakes: where somebody waits, those that acquire are refused. */
-  async runBehind(pool: string, operations: readonly Operation[]): Promise<readonly Result[]> {
-    const described = operations.map((operation) =>
-      operation.op === 'acquire' ? ({ op: 'describe' } as const) : operation,
+  runBehind(pool: string, operations: readonly Operation[]): Promise<readonly Result[]> {
+    const inVain = operations.map((operation) =>
+      operation.op === 'acquire' ? { ...operation, count: 0 } : operation,
     )
-    const results = await this.#run(pool, described)
-    return results.map((result, at) =>
-      operations[at]!.op === 'acquire' ? this.#toRefusal(result) : result,
-    )
+    return this.#run(pool, inVain)
+  }
+
+  /** What a draw is told that must not overtake. */
+  async refusal(pool: string, operation: AcquireOperation): Promise<Acquired> {
+    const [refusal] = await this.runBehind(pool, [operation])
+    return refusal as Acquired
   }
 
   #enter(
@@ -119,91 +150,128 @@ export class Waiters {
     request: Request,
     waitMs: number,
     gone: AbortSignal,
-  ): Promise<Acquired> {
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        queue.waiting.delete(waiter)
-        if (queue.waiting.size === 0 && !queue.serving) this.#queues.delete(pool)
-        cancel()
-        gone.removeEventListener('abort', abandon)
-      }
-      const waiter: Waiter = {
-        ...request,
-        gone: false,
-        answer: (acquired) => {
-          leave()
-          resolve(acquired)
-        },
-        fail: (error) => {
-          leave()
-          reject(error)
-        },
-      }
-      const abandon = (): void => {
-        waiter.gone = true
-        waiter.answer(REFUSED.pool_exhausted) // which nobody reads
-      }
-      const cancel = this.#clock.callAt(this.#clock.now() + waitMs, () => {
-        waiter.gone = true
+    resolve: (acquired: Acquired | Promise<Acquired>) => void,
+    reject: (error: Error) => void,
+  ): Waiter {
+    const leave = (): void => {
+      waiter.done = true
+      queue.waiting.delete(waiter)
+      if (queue.waiting.size === 0 && !queue.serving) this.#queues.delete(pool)
+      cancel()
+      gone.removeEventListener('abort', abandon)
+    }
+    const waiter: Waiter = {
+      ...request,
+      place: queue.nextPlace++,
+      done: false,
+      answer: (acquired) => {
         leave()
-        resolve(this.refusal(pool))
-      })
-      queue.waiting.add(waiter)
-      gone.addEventListener('abort', abandon)
-      if (gone.aborted) abandon()
-      else this.available(pool) // one may have come since the caller looked
+        resolve(acquired)
+      },
+      fail: (error) => {
+        leave()
+        reject(error)
+      },
+    }
+    const abandon = (): void => {
+      waiter.answer(REFUSED.pool_exhausted) // which nobody reads
+    }
+    const timeOut = (): void => {
+      if (waiter.done) return
+      leave()
+      resolve(this.refusal(pool, waiter.operation))
+    }
+    const cancel = this.#clock.callAt(this.#clock.now() + waitMs, () => {
+      // What is being given may be his: not before there is nothing left he goes without.
+      if (queue.serving) queue.onlookers.push({ place: Infinity, tell: timeOut })
+      else timeOut()
     })
+    queue.waiting.add(waiter)
+    gone.addEventListener('abort', abandon)
+    if (gone.aborted) abandon()
+    return waiter
+  }
+
+  /** Who could get nothing however long he waits is told so at once. */
+  async #check(pool: string, waiter: Waiter): Promise<void> {
+    try {
+      const refusal = await this.refusal(pool, waiter.operation)
+      if (!waiter.done && isRefusal(refusal) && !mayCome(refusal)) waiter.answer(refusal)
+    } catch {
+      // He goes on waiting: it will be seen when he is served.
+    }
   }
 
   async #serve(pool: string, queue: Queue): Promise<void> {
     queue.serving = true
     await Promise.resolve() // the hint comes from the midst of what makes the key available
-    while (queue.hinted && queue.waiting.size > 0) {
+    while (queue.hinted && queue.waiting.size > 0 && !this.#closed) {
       queue.hinted = false
-      const served = [...queue.waiting.values().take(SERVED_AT_A_TIME)]
-      try {
-        const operations = served.flatMap(operationsOf)
-        const results = (await this.#run(pool, operations)).values()
-        for (const waiter of served) {
-          const acquired = results.next().value as Acquired
-          if (waiter.remember !== null) results.next()
-          if (this.#deliver(pool, waiter, acquired)) queue.hinted = true
-        }
-      } catch (error) {
-        for (const waiter of served) if (!waiter.gone) waiter.fail(error as Error)
-      }
+      const exhausted = await this.#serveOldest(pool, queue)
+      this.#tell(queue, exhausted)
     }
     queue.serving = false
     if (queue.waiting.size === 0) this.#queues.delete(pool)
+    if (this.#closed) this.dismiss(pool, REFUSED.draining)
+    this.#tell(queue, true)
   }
 
-  /** Gives a waiter what came of his operation. Returns whether another may get something too. */
-  #deliver(pool: string, waiter: Waiter, acquired: Acquired): boolean {
-    if (isRefusal(acquired)) {
-      const mayCome = acquired.code === 'pool_exhausted' || acquired.code === 'pool_empty'
-      if (!mayCome && !waiter.gone) waiter.answer(acquired)
-      return !mayCome
+  /** Returns whether the pool had nothing left. */
+  async #serveOldest(pool: string, queue: Queue): Promise<boolean> {
+    let exhausted = false
+    const served = [...queue.waiting.values().take(SERVED_AT_A_TIME)]
+    try {
+      const results = (await this.#run(pool, served.flatMap(operationsOf))).values()
+      for (const waiter of served) {
+        const acquired = results.next().value as Acquired
+        if (waiter.remember !== null) results.next()
+        this.#deliver(pool, waiter, acquired)
+        if (isRefusal(acquired) && mayCome(acquired)) exhausted = true
+        else queue.hinted = true // there may be something for another too
+      }
+    } catch (error) {
+      for (const waiter of served) if (!waiter.done) waiter.fail(error as Error)
+      queue.hinted = true
     }
-    if (!waiter.gone) waiter.answer(acquired)
+    return exhausted
+  }
+
+  #deliver(pool: string, waiter: Waiter, acquired: Acquired): void {
+    if (isRefusal(acquired)) {
+      if (!mayCome(acquired) && !waiter.done) waiter.answer(acquired)
+    } else if (!waiter.done) waiter.answer(acquired)
     else if (waiter.remember === null) this.#giveBack(pool, acquired)
-    return true
+  }
+
+  /** Tells those who look on what they can know by now. */
+  #tell(queue: Queue, exhausted: boolean): void {
+    const { onlookers } = queue
+    if (onlookers.length === 0) return
+    const [oldest] = queue.waiting
+    queue.onlookers = []
+    for (const onlooker of onlookers) {
+      const servedAll = oldest === undefined || oldest.place >= onlooker.place
+      if (exhausted || servedAll) onlooker.tell(servedAll)
+      else queue.onlookers.push(onlooker)
+    }
   }
 
   #giveBack(pool: string, { leases }: Answers['acquire']): void {
     const releases = leases.map(({ leaseId }) => ({ op: 'release', leaseId }) as const)
     // If it fails the leases end by time, as those of any holder who is gone.
-    this.#run(pool, releases).catch(() => undefined)
+    const done = (): void => undefined
+    this.#keepTrack(this.#run(pool, releases).then(done, done))
   }
 
-  /** Why a settled pool gives nothing to who comes now. */
-  #toRefusal(described: Result): Refusal {
-    if (isRefusal(described)) return described
-    const { leased, cooling, disabled, nextAvailableAt } = (described as Answers['describe']).counts
-    const counts = { leased, cooling, disabled }
-    if (nextAvailableAt === null) return { code: 'pool_exhausted', counts }
-    const retryAfterMs = Math.max(0, nextAvailableAt - this.#clock.now())
-    return { code: 'pool_exhausted', counts, retryAfterMs }
+  #keepTrack(work: Promise<void>): void {
+    this.#underWay.add(work)
+    void work.then(() => this.#underWay.delete(work))
   }
+}
+
+/** Whether that refusal may be another answer a moment later. */
+function mayCome({ code }: Refusal): boolean {
+  return code === 'pool_exhausted' || code === 'pool_empty'
 }
 
 export function operationsOf({ operation, remember }: Request): Operation[] {

@@ -24,13 +24,16 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
     ...leases.acquireLease,
     handler: async (request, reply) => {
       const { pool } = request.params
-      const { waitMs, ...asked } = request.body ?? {}
+      const { waitMs = 0, ...asked } = request.body ?? {}
       const operation = { op: 'acquire', count: 1, ...asked } as const
-      const gone = waitMs === undefined ? null : hangUp(reply)
+      const gone = waitMs === 0 ? null : hangUp(reply)
       const repeatable = repeatableOf(request)
       const acquired = await orchestrator.acquireLease(pool, operation, waitMs, gone, repeatable)
       if (isRefusal(acquired)) return sendRefusal(reply, acquired)
       const lease = acquired.leases[0]!
+      if (gone !== null && repeatable === null) {
+        unlessSent(reply, () => orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]))
+      }
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
       return describe(lease, orchestrator.now())
     },
@@ -69,10 +72,18 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
 /** Aborted when the caller has closed the connection before he was answered. */
 function hangUp(reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
+  if (reply.raw.destroyed) controller.abort()
   reply.raw.once('close', () => {
     controller.abort()
   })
   return controller.signal
+}
+
+/** Undoes what nobody will hear of: the connection closed before the answer was handed to the system. */
+function unlessSent({ raw }: FastifyReply, undo: () => Promise<unknown>): void {
+  raw.once('close', () => {
+    if (!raw.writableFinished) undo().catch(() => undefined) // then the lease ends by time
+  })
 }
 
 /** What a holder is told. How long the lease lasts from now spares clients with a wrong clock. */
