@@ -15,6 +15,11 @@ export function problemOf({ code, detail, reason, retryAfterMs, counts }: Refusa
   return { title, status, code, detail, reason, retryAfterMs, ...counts }
 }
 
+/** To be thrown for what is wrong with a request in a way that no schema says. */
+export function malformed(message: string): Error {
+  return Object.assign(new Error(message), { statusCode: 400 })
+}
+
 export function sendProblem(reply: FastifyReply, code: ErrorCode, detail?: string): FastifyReply {
   return reply.code(ERRORS[code].status).type(PROBLEM_TYPE).send(problem(code, detail))
 }

@@ -8,7 +8,7 @@ import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
-import { sendProblem } from './problem.ts'
+import { malformed, sendProblem } from './problem.ts'
 import { batchRoutes } from './v1/batch.ts'
 import { keyRoutes } from './v1/keys.ts'
 import { leaseRoutes } from './v1/leases.ts'
@@ -83,7 +83,7 @@ export class HttpServer {
       allowed.set(url, [...(allowed.get(url) ?? []), ...[method].flat()])
     })
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
-      const { code, detail } = this.#explain(error)
+      const { code, detail } = this.#explain(error, request.routeOptions.bodyLimit)
       // Whether there is such a pool comes before what is wrong with the request.
       const { pool } = request.params as { pool?: string }
       const missing = pool !== undefined && request.method !== 'PUT' && ERRORS[code].status < 500
@@ -106,6 +106,16 @@ export class HttpServer {
         parseJson(body as string, done)
       })
       classicCreateRoute(scope, orchestrator)
+      done()
+    })
+    await app.register((scope, _options, done) => {
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', { parseAs: 'string' }, (request, body, done) => {
+        const type = request.headers['content-type']
+        if (body === '' || (type !== undefined && JSON_TYPE.test(type)))
+          parseJson(body as string, done)
+        else done(malformed('The body is read as JSON only: say Content-Type: application/json.'))
+      })
       poolRoutes(scope, orchestrator)
       keyRoutes(scope, orchestrator)
       leaseRoutes(scope, orchestrator)
@@ -116,12 +126,12 @@ export class HttpServer {
     await app.ready()
   }
 
-  #explain(error: FastifyError): { code: ErrorCode; detail?: string } {
+  #explain(error: FastifyError, maxBytes = MAX_BODY_BYTES): { code: ErrorCode; detail?: string } {
     if (error.validation !== undefined) {
       return { code: 'invalid_request', detail: whatIsInvalid(error) }
     }
     if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-      return { code: 'body_too_large', detail: `At most ${MAX_BODY_BYTES} bytes.` }
+      return { code: 'body_too_large', detail: `At most ${maxBytes} bytes.` }
     }
     if (error.statusCode !== undefined && error.statusCode < 500) {
       return { code: 'invalid_request', detail: error.message }
@@ -162,6 +172,6 @@ function parseJson(text: string, done: (error: Error | null, body?: unknown) => 
   try {
     done(null, JSON.parse(text))
   } catch {
-    done(Object.assign(new Error('The body is not valid JSON.'), { statusCode: 400 }))
+    done(malformed('The body is not valid JSON.'))
   }
 }

@@ -12,6 +12,7 @@ import {
 } from './common.ts'
 
 const MAX_KEYS_PER_CREATE = 10_000
+const MAX_CREATE_BYTES = 8 * 2 ** 20
 
 const KeyParams = Type.Object({ ...PoolParams.properties, id: KeyId })
 
@@ -46,6 +47,7 @@ export const keys = {
   createKeys: {
     method: 'POST',
     url: KEYS,
+    bodyLimit: MAX_CREATE_BYTES,
     schema: {
       params: PoolParams,
       body: CreateBody,

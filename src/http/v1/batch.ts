@@ -3,7 +3,7 @@ import { isRefusal, type Lease, type Operation, type Result } from '../../engine
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import { batch, type BatchBody, type BatchOperation, MAX_BATCH_LEASES } from '../contract/batch.ts'
 import { iso, isoOrNull } from '../instants.ts'
-import { problemOf, sendProblem, sendRefusal } from '../problem.ts'
+import { malformed, problemOf, sendProblem, sendRefusal } from '../problem.ts'
 import { repeatableOf } from './idempotency.ts'
 
 export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
@@ -17,16 +17,17 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
         if (operation.op === 'acquire') leases += operation.count ?? 1
       }
       if (leases > MAX_BATCH_LEASES) {
-        const detail = `A batch acquires at most ${MAX_BATCH_LEASES} leases, not ${leases}.`
-        return sendProblem(reply, 'invalid_request', detail)
+        throw malformed(`A batch acquires at most ${MAX_BATCH_LEASES} leases, not ${leases}.`)
       }
       const asked = operations.map(toOperation)
       const results = await orchestrator.runBatch(pool, asked, repeatableOf(request))
       if ('code' in results) return sendRefusal(reply, results)
       const [first] = results
-      if (first !== undefined && isRefusal(first) && first.code === 'pool_not_found') {
-        return sendRefusal(reply, first)
-      }
+      const missing =
+        first === undefined
+          ? (await orchestrator.policy(pool)) === undefined
+          : isRefusal(first) && first.code === 'pool_not_found'
+      if (missing) return sendProblem(reply, 'pool_not_found')
       return reply
         .type('application/json; charset=utf-8')
         .send(write(operations, results, orchestrator.now()))

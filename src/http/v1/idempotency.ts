@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { Repeatable } from '../../service/requests.ts'
+import { malformed } from '../problem.ts'
 
 const HEADER = 'idempotency-key'
 const PRINTABLE = /^[\x20-\x7e]{1,255}$/
@@ -13,8 +14,7 @@ export function repeatableOf(request: FastifyRequest): Repeatable | null {
   const header = request.headers[HEADER]
   if (header === undefined) return null
   if (typeof header !== 'string' || !PRINTABLE.test(header)) {
-    const message = 'The Idempotency-Key must be 1 to 255 printable ASCII characters.'
-    throw Object.assign(new Error(message), { statusCode: 400 })
+    throw malformed('The Idempotency-Key must be 1 to 255 printable ASCII characters.')
   }
   const path = request.url.split('?')[0]!
   return {
