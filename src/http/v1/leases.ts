@@ -32,7 +32,9 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
       if (isRefusal(acquired)) return sendRefusal(reply, acquired)
       const lease = acquired.leases[0]!
       if (gone !== null && repeatable === null) {
-        unlessSent(reply, () => orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]))
+        unlessSent(reply, gone, () =>
+          orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]),
+        )
       }
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
       return describe(lease, orchestrator.now())
@@ -80,10 +82,12 @@ function hangUp(reply: FastifyReply): AbortSignal {
 }
 
 /** Undoes what nobody will hear of: the connection closed before the answer was handed to the system. */
-function unlessSent({ raw }: FastifyReply, undo: () => Promise<unknown>): void {
-  raw.once('close', () => {
+function unlessSent({ raw }: FastifyReply, gone: AbortSignal, undo: () => Promise<unknown>): void {
+  const look = (): void => {
     if (!raw.writableFinished) undo().catch(() => undefined) // then the lease ends by time
-  })
+  }
+  if (gone.aborted) look()
+  else gone.addEventListener('abort', look)
 }
 
 /** What a holder is told. How long the lease lasts from now spares clients with a wrong clock. */

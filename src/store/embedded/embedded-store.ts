@@ -240,8 +240,6 @@ export class EmbeddedStore implements Store {
     this.#reloading = this.#recover(journal).then(
       () => {
         this.#reloading = null
-        // What was taken by those who never heard of it is there again.
-        for (const pool of this.#engine.poolNames()) this.#events.available?.(pool)
       },
       (cause: unknown) => {
         this.#events.failed?.(new StoreFailure('storage_failed', cause))
