@@ -73,6 +73,22 @@ suite('what changes while they wait', () => {
     assert.deepEqual(statesOf([...callers, late]), ['holds', 'draining', 'draining', 'draining'])
   })
 
+  test('the server stops: only who is being served at that moment gets a key', async () => {
+    const disk = new SimulatedDisk()
+    const room = await WaitingRoom.open({}, { disk })
+    const callers = await room.crowd(300)
+    const decide = holdCommits(disk)
+    const created = room.create(300)
+    await room.turns()
+    room.orchestrator.drain()
+    disk.decide = () => Promise.resolve('committed')
+    decide('committed')
+    await created
+    await room.orchestrator.close()
+    assert.equal(statesOf(callers).filter((state) => state === 'holds').length, 256)
+    assert.deepEqual(new Set(statesOf(callers).slice(256)), new Set(['draining']))
+  })
+
   test('the server stops where nobody is served', async () => {
     const room = await WaitingRoom.open()
     const callers = await room.crowd(300)

@@ -39,7 +39,7 @@ export class Caller {
 
   /** What has come of it, in a word. */
   get state(): string {
-    if (this.error !== null) return (this.error as { code?: string }).code ?? String(this.error)
+    if (this.error !== null) return (this.error as { code: string }).code
     if (this.acquired === null) return 'waits'
     return isRefusal(this.acquired) ? this.acquired.code : 'holds'
   }
