@@ -4,7 +4,7 @@ import { suite, test } from 'node:test'
 import type { Refusal } from '../../src/engine/errors.ts'
 import { isRefusal } from '../../src/engine/operations.ts'
 import { SimulatedDisk } from '../support/simulated-disk.ts'
-import { type Caller, holdCommits, statesOf, WaitingRoom } from '../support/waiting.ts'
+import { type Caller, statesOf, WaitingRoom } from '../support/waiting.ts'
 
 function refusalOf(caller: Caller): Refusal {
   assert(caller.acquired !== null && isRefusal(caller.acquired), caller.state)
@@ -63,7 +63,7 @@ suite('first come, first served', () => {
       await room.create()
       const holder = room.draw()
       await room.turns()
-      const decide = disk === undefined ? null : holdCommits(disk)
+      const decide = disk === undefined ? null : room.holdCommits()
       const waiter = room.wait()
       const released = room.run({ op: 'release', leaseId: holder.lease.leaseId })
       const draws = [room.draw(), room.drawInBatch(), room.wait({ waitMs: 0 })]
@@ -84,7 +84,7 @@ suite('first come, first served', () => {
       const disk = durable ? new SimulatedDisk() : undefined
       await using room = await WaitingRoom.open({}, { disk })
       const waiters = await room.crowd(300)
-      const decide = disk === undefined ? null : holdCommits(disk)
+      const decide = disk === undefined ? null : room.holdCommits()
       const created = room.create(304)
       const draws = [room.draw(), room.drawInBatch(2), room.wait(), room.draw()]
       for (let commit = 0; decide !== null && commit < 4; commit++) {
@@ -107,7 +107,7 @@ suite('first come, first served', () => {
     const disk = new SimulatedDisk()
     await using room = await WaitingRoom.open({}, { disk })
     await room.create(10_000)
-    const decide = holdCommits(disk)
+    const decide = room.holdCommits()
     room.wait()
     await room.turns()
     const draw = room.draw()
@@ -119,8 +119,7 @@ suite('first come, first served', () => {
       await room.turns()
     }
     assert.equal(draw.state, 'holds')
-    disk.decide = () => Promise.resolve('committed')
-    decide('committed')
+    room.letGo()
   })
 
   test('a waiter is served after what makes the key available, not in its midst', async () => {
@@ -199,7 +198,7 @@ suite('the time is over', () => {
     const disk = new SimulatedDisk()
     await using room = await WaitingRoom.open({}, { disk })
     const [first, second, third] = await room.crowd(3, { waitMs: 100 })
-    const decide = holdCommits(disk)
+    const decide = room.holdCommits()
     const created = room.create(2)
     await room.turns()
     const advanced = room.clock.advance(100)

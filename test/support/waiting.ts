@@ -63,16 +63,20 @@ export class WaitingRoom implements AsyncDisposable {
   readonly clock = new VirtualClock()
   orchestrator!: Orchestrator
   readonly pool: string
+  readonly #disk: SimulatedDisk | undefined
+  /** Commits whose fate is still open. */
+  #held: ((fate: Fate) => void)[] = []
 
-  private constructor(pool: string) {
+  private constructor(pool: string, disk: SimulatedDisk | undefined) {
     this.pool = pool
+    this.#disk = disk
   }
 
   static async open(
     policy: Partial<Policy> = {},
     { disk, pool = 'pool' }: { disk?: SimulatedDisk | undefined; pool?: string } = {},
   ): Promise<WaitingRoom> {
-    const room = new WaitingRoom(pool)
+    const room = new WaitingRoom(pool, disk)
     const { clock } = room
     room.orchestrator = await Orchestrator.start(
       clock,
@@ -145,18 +149,25 @@ export class WaitingRoom implements AsyncDisposable {
     for (let turn = 0; turn < count; turn++) await this.clock.yield()
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.orchestrator.close()
+  /** From now on each commit waits until its fate is said here. */
+  holdCommits(): (fate: Fate) => void {
+    this.#disk!.decide = () => new Promise((resolve) => this.#held.push(resolve))
+    return (fate) => {
+      const [oldest] = this.#held.splice(0, 1)
+      assert(oldest !== undefined, 'no commit is under way')
+      oldest(fate)
+    }
   }
-}
 
-/** From now on a commit waits until it is told its fate. */
-export function holdCommits(disk: SimulatedDisk): (fate: Fate) => void {
-  const held: ((fate: Fate) => void)[] = []
-  disk.decide = () => new Promise((resolve) => held.push(resolve))
-  return (fate) => {
-    assert(held.length > 0, 'no commit is under way')
-    held.shift()!(fate)
+  /** The commit that waits has that fate, and all that follow go well. */
+  letGo(fate: Fate = 'committed'): void {
+    this.#disk!.decide = () => Promise.resolve('committed')
+    for (const decide of this.#held.splice(0)) decide(fate)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disk !== undefined) this.letGo()
+    return this.orchestrator.close()
   }
 }
 
