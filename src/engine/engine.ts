@@ -16,7 +16,7 @@ const SETTLED_BEFORE_RUN = 16
 const PLACES_A_TURN = 4096
 
 /** Operations that change nothing. */
-const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe'])
+const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe', 'recall'])
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run {
@@ -72,7 +72,10 @@ export class Engine {
 
   /** When there is something to settle; NEVER if nothing ever will be, 0 if it is overdue. */
   get nextDue(): number {
-    return this.#closing.length > 0 && this.frozen === null ? 0 : this.#agenda.next
+    if (this.frozen !== null) return this.#agenda.next
+    return this.#closing.length > 0
+      ? 0
+      : Math.min(this.#agenda.next, this.#tables.idempotency.nextDue)
   }
 
   poolNames(): MapIterator<string> {
@@ -101,26 +104,36 @@ export class Engine {
       this.#note(pool)
       return 'replaced'
     }
-    const number = this.#freeNumbers.pop() ?? this.#byNumber.length
-    if (number > this.#maxPools) {
-      return this.#closing.length > 0 ? UNSETTLED : REFUSED.too_many_pools
-    }
-    const created = new Pool(number, name, policy, this.#tables)
-    this.#byNumber[number] = created
-    this.#byName.set(name, created)
-    this.#note(created)
+    const number = this.#freeNumber()
+    if (typeof number !== 'number' || number === UNSETTLED) return number
+    this.#create(number, name, policy)
     return 'created'
   }
 
-  /** The pool and its keys are gone at once; their memory is freed by `settle`. */
-  removePool(name: string): Refusal | null {
+  /**
+   * The pool and its keys are gone at once; their memory is freed by `settle`. One with keys goes only by
+   * `force`. With `again` an empty pool of that name and policy takes its place. UNSETTLED: it may be that
+   * all its keys are dead, or its successor has no place yet; settle, and ask again.
+   */
+  removePool(
+    name: string,
+    { force = false, again = false }: { force?: boolean; again?: boolean },
+    now: number,
+  ): Refusal | null | typeof UNSETTLED {
     const pool = this.#byName.get(name)
     if (pool === undefined) return REFUSED.pool_not_found
     if (this.frozen !== null) return this.frozen
+    if (!force && pool.sets.size > 0) {
+      return pool.nextDue <= now ? UNSETTLED : REFUSED.pool_not_empty
+    }
+    if (again && pool.sets.size === 0) return null
+    const number = again ? this.#freeNumber() : 0
+    if (typeof number !== 'number' || number === UNSETTLED) return number
     this.#byName.delete(name)
     this.#agenda.delete(pool.number)
     this.#closing.push(pool)
     this.#note(pool, true)
+    if (again) this.#create(number, name, pool.policy)
     return null
   }
 
@@ -131,6 +144,18 @@ export class Engine {
       for (const state of Object.values(State)) counts[state]! -= sets.count(state)
     }
     return counts
+  }
+
+  /** Up to `limit` pools after the one that `cursor` names, in an order that never changes. */
+  pools(limit: number, cursor: number): { pools: Pool[]; nextCursor: number | null } {
+    const pools: Pool[] = []
+    for (let number = cursor + 1; number < this.#byNumber.length; number++) {
+      const pool = this.#byNumber[number]
+      if (pool === undefined || this.#byName.get(pool.name) !== pool) continue
+      if (pools.length === limit) return { pools, nextCursor: pools.at(-1)!.number }
+      pools.push(pool)
+    }
+    return { pools, nextCursor: null }
   }
 
   /** Keys by state, as far as they are settled: for metrics, which must not cause work. */
@@ -154,7 +179,9 @@ export class Engine {
         break
       }
     }
-    return done
+    const { idempotency } = this.#tables
+    if (this.frozen === null && idempotency.nextDue <= now) done += idempotency.settle(now, limit)
+    return Math.min(done, limit)
   }
 
   /**
@@ -200,7 +227,7 @@ export class Engine {
       if (full !== null) return full
       if (!this.#tables.index.prepare(operation.count, PLACES_A_TURN)) return UNSETTLED
     }
-    const result = perform(this.#tables, pool, operation, run.leases, now)
+    const result = perform(this.#tables, pool, operation, run.leases, run.results, now)
     if (operation.op === 'acquire' && result !== UNSETTLED) run.leases = []
     return result
   }
@@ -268,6 +295,20 @@ export class Engine {
       if (this.#byNumber[number] === undefined) this.#freeNumbers.push(number)
     }
     for (const pool of this.#byName.values()) this.#schedule(pool)
+  }
+
+  #create(number: number, name: string, policy: Policy): void {
+    const pool = new Pool(number, name, policy, this.#tables)
+    this.#byNumber[number] = pool
+    this.#byName.set(name, pool)
+    this.#note(pool)
+  }
+
+  /** A number for a new pool. UNSETTLED: all are taken, but some by pools that are gone. */
+  #freeNumber(): number | Refusal {
+    const number = this.#freeNumbers.pop() ?? this.#byNumber.length
+    if (number <= this.#maxPools) return number
+    return this.#closing.length > 0 ? UNSETTLED : REFUSED.too_many_pools
   }
 
   /** Its row alone goes on, until the slot is used again. */

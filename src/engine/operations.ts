@@ -20,6 +20,8 @@ export type Operation =
   | ShowLeaseOperation
   | ListOperation
   | DescribeOperation
+  | RecallOperation
+  | RememberOperation
 
 /** All or none. `lifetimeMs` makes keys with a lifetime of their own; null: they never die. */
 export interface CreateOperation {
@@ -28,7 +30,10 @@ export interface CreateOperation {
   lifetimeMs?: number | null
 }
 
-/** Leases for up to `count` random available keys, or for the one with that id. */
+/**
+ * Leases for up to `count` random available keys, or for the one with that id. With a count of 0 none, but
+ * what is said where there is none.
+ */
 export interface AcquireOperation {
   op: 'acquire'
   count: number
@@ -106,6 +111,21 @@ export interface DescribeOperation {
   op: 'describe'
 }
 
+/** Whether a request was done already. `key` names it, `body` tells one body from another. */
+export interface RecallOperation {
+  op: 'recall'
+  key: string
+  body: string
+}
+
+/** From now on the request is done: the `count` results before this one came of it. A single refusal is not kept. */
+export interface RememberOperation {
+  op: 'remember'
+  key: string
+  body: string
+  count: number
+}
+
 /** What a holder is given. Its end is when the lease ends if nobody acts. */
 export interface Lease {
   leaseId: string
@@ -156,6 +176,9 @@ export interface Answers {
   showLease: { lease: Lease }
   list: { keys: Key[]; nextCursor: string | null }
   describe: { counts: PoolCounts }
+  /** What it came to, as it is now; null: it is a new one. */
+  recall: { results: readonly Result[] | null }
+  remember: { remembered: boolean }
 }
 
 export type Result<O extends Operation = Operation> = Answers[O['op']] | Refusal

@@ -1,20 +1,24 @@
 /** Operations as they are asked for and answered, with ids as text, on top of a pool's slots. */
 import { REFUSED, type Refusal } from './errors.ts'
+import type { Reference } from './idempotency.ts'
 import { formatKeyId, formatLeaseId, parseKeyId, parseLeaseId } from './ids.ts'
 import { Listing } from './listing.ts'
-import type {
-  AcquireOperation,
-  Answers,
-  CreateOperation,
-  Key,
-  Lease,
-  ListOperation,
-  Operation,
-  ReleaseOperation,
-  RenewOperation,
-  Result,
-  UnblockOperation,
-  UpdateOperation,
+import {
+  type AcquireOperation,
+  type Answers,
+  type CreateOperation,
+  isRefusal,
+  type Key,
+  type Lease,
+  type ListOperation,
+  type Operation,
+  type RecallOperation,
+  type ReleaseOperation,
+  type RememberOperation,
+  type RenewOperation,
+  type Result,
+  type UnblockOperation,
+  type UpdateOperation,
 } from './operations.ts'
 import { after } from './policy.ts'
 import { type Pool, UNSETTLED } from './pool.ts'
@@ -26,13 +30,14 @@ const id = new Uint32Array(4)
 
 /**
  * Does one operation, which the tables have room for. `leases` are those that an acquire got before it
- * answered UNSETTLED; called again after settling, it goes on from there.
+ * answered UNSETTLED; called again after settling, it goes on from there. `before` are the results so far.
  */
 export function perform(
   tables: Tables,
   pool: Pool,
   operation: Operation,
   leases: Lease[],
+  before: readonly Result[],
   now: number,
 ): Result | typeof UNSETTLED {
   switch (operation.op) {
@@ -74,6 +79,10 @@ export function perform(
       pool.revoke(slot, now)
       return { keyId: formatKeyId(tables.rows, slot) }
     }
+    case 'recall':
+      return recall(tables, pool, operation, now)
+    case 'remember':
+      return remember(tables, operation, before, now)
     case 'update':
       return update(tables, pool, operation, now)
     case 'remove': {
@@ -108,7 +117,7 @@ function acquire(
   now: number,
 ): Answers['acquire'] | Refusal | typeof UNSETTLED {
   const { count, keyId, ttlMs = pool.policy.leaseTtlMs } = operation
-  if (keyId !== undefined) return acquireKey(tables, pool, keyId, ttlMs, now)
+  if (keyId !== undefined) return acquireKey(tables, pool, operation, keyId, ttlMs, now)
   // Once it has leases it cannot be refused any more: nobody would know of them.
   if (leases.length === 0 && ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
   while (leases.length < count) {
@@ -118,12 +127,14 @@ function acquire(
     pool.grant(slot, ttlMs, now)
     leases.push(leaseOf(tables, slot))
   }
+  if (count === 0 && pool.nextDue <= now) return UNSETTLED
   return leases.length > 0 ? { leases } : nothingToGive(pool, now)
 }
 
 function acquireKey(
   tables: Tables,
   pool: Pool,
+  { count }: AcquireOperation,
   keyId: string,
   ttlMs: number,
   now: number,
@@ -131,16 +142,16 @@ function acquireKey(
   const slot = findKey(pool, keyId, now)
   if (slot === 0) return REFUSED.key_not_found
   if (ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
-  if (tables.rows.state(slot) !== State.available) return REFUSED.key_unavailable
+  if (count === 0 || tables.rows.state(slot) !== State.available) return REFUSED.key_unavailable
   pool.grant(slot, ttlMs, now)
   return { leases: [leaseOf(tables, slot)] }
 }
 
-/** Why a settled pool has no available key. */
+/** Why a settled pool gives no key: it has none that is available, or somebody goes first. */
 function nothingToGive(pool: Pool, now: number): Refusal {
-  const { leased, cooling, disabled, nextAvailableAt } = pool.counts()
+  const { available, leased, cooling, disabled, nextAvailableAt } = pool.counts()
   const counts = { leased, cooling, disabled }
-  if (leased + cooling === 0) return { code: 'pool_empty', counts }
+  if (leased + cooling + available === 0) return { code: 'pool_empty', counts }
   if (nextAvailableAt === null) return { code: 'pool_exhausted', counts }
   return { code: 'pool_exhausted', counts, retryAfterMs: nextAvailableAt - now }
 }
@@ -225,6 +236,43 @@ function list(
     return keys.length < limit
   })
   return { keys, nextCursor }
+}
+
+function recall(
+  tables: Tables,
+  pool: Pool,
+  { key, body }: RecallOperation,
+  now: number,
+): Answers['recall'] | Refusal {
+  const references = tables.idempotency.recall(key, body, now)
+  if (references === null) return { results: null }
+  if ('code' in references) return references
+  return { results: references.map((reference) => asOfNow(tables, pool, reference, now)) }
+}
+
+/** What a result would say now: a live lease with its deadlines of today, an ended one that it is. */
+function asOfNow(tables: Tables, pool: Pool, reference: Reference, now: number): Result {
+  if ('result' in reference) return reference.result
+  if ('keyIds' in reference) return { keyIds: reference.keyIds }
+  const leaseIds = 'leaseId' in reference ? [reference.leaseId] : reference.leaseIds
+  const found = leaseIds.map((leaseId) => findLease(pool, leaseId, now))
+  const slots = found.filter((slot) => typeof slot === 'number')
+  const [first] = found
+  if (slots.length === 0 && typeof first === 'object') return first
+  const leases = slots.map((slot) => leaseOf(tables, slot))
+  return 'leaseId' in reference ? { lease: leases[0]! } : { leases }
+}
+
+function remember(
+  tables: Tables,
+  { key, body, count }: RememberOperation,
+  before: readonly Result[],
+  now: number,
+): Answers['remember'] {
+  const results = before.slice(before.length - count)
+  const remembered = count !== 1 || !isRefusal(results[0]!)
+  if (remembered) tables.idempotency.remember(key, body, results, now)
+  return { remembered }
 }
 
 function findKey(pool: Pool, keyId: string, now: number): number {

@@ -1,5 +1,6 @@
 import { KeyIndexFill, PARTS } from './key-index-fill.ts'
 import type { Engine, SavedPool } from './engine.ts'
+import type { SavedMemory } from './idempotency.ts'
 import { DEFAULT_POLICY } from './policy.ts'
 import { endOfRecord, readRecord, RecordError } from './records.ts'
 
@@ -37,6 +38,8 @@ export class Recovery {
       this.#pools.push({ ...pool, policy: { ...DEFAULT_POLICY, ...pool.policy } })
     } else if (kind === 'reason') {
       this.#reasons.set(Number(id), value)
+    } else if (kind === 'request') {
+      this.#engine.tables.idempotency.restore(JSON.parse(value) as SavedMemory)
     } else {
       throw new RecordError(`no entry is called ${name}`)
     }
@@ -107,6 +110,7 @@ export class Recovery {
       tables.restoreDisabledReason(slot, reason)
       if (!tables.rows.isLive(slot)) tables.setDisabledReason(slot, null)
     }
+    tables.idempotency.restored()
     this.#engine.restored()
   }
 }

@@ -1,6 +1,7 @@
 import { CHANGE_NAMES, type Change, type ChangeKind } from './changes.ts'
 import { DeadlinePages } from './deadlines.ts'
 import { HOLD_DEADLINE_WORD, Holds } from './holds.ts'
+import { Idempotency } from './idempotency.ts'
 import { formatKeyId } from './ids.ts'
 import { KeyIndex } from './key-index.ts'
 import { Pages } from './pages.ts'
@@ -23,6 +24,10 @@ export class Tables {
   readonly lifePages: DeadlinePages
   readonly holdPages: DeadlinePages
   readonly random: Random
+  readonly idempotency = new Idempotency((key, memory) => {
+    const saved = memory && JSON.stringify({ key, ...memory })
+    this.unsaved?.entries.set(`request/${key}`, saved)
+  })
   readonly #disabledReasons = new Map<number, string>()
   /** How often each kind of change has happened since the start, by ChangeKind. */
   readonly changeCounts: number[] = CHANGE_NAMES.map(() => 0)

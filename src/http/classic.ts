@@ -10,7 +10,7 @@ import {
   type Shown,
 } from './contract/classic.ts'
 import { iso, isoOrNull } from './instants.ts'
-import { sendProblem } from './problem.ts'
+import { sendProblem, setRetryAfter } from './problem.ts'
 
 interface KeyRequest {
   Params: { id: string }
@@ -25,7 +25,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
       if (request.headers['sec-purpose']?.includes('prefetch') === true) {
         return sendProblem(reply, 'prefetch_refused', 'Ask again without Sec-Purpose: prefetch.')
       }
-      const [drawn] = await orchestrator.run(DEFAULT_POOL, [{ op: 'acquire', count: 1 }])
+      const drawn = await orchestrator.acquire(DEFAULT_POOL, { op: 'acquire', count: 1 })
       if (isRefusal(drawn)) return nothingToDraw(reply, drawn)
       const { keyId, leaseId, fencingToken, expiresAt } = drawn.leases[0]!
       const body: Drawn = {
@@ -122,10 +122,7 @@ function storageFull(reply: FastifyReply): FastifyReply {
 }
 
 function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
-  const { retryAfterMs } = refusal
-  if (retryAfterMs !== undefined) {
-    reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000))))
-  }
+  setRetryAfter(reply, refusal)
   return refused(reply, refusal)
 }
 

@@ -1,14 +1,40 @@
 import type { FastifyReply } from 'fastify'
-import { type ErrorCode, ERRORS } from '../engine/errors.ts'
+import { type ErrorCode, ERRORS, type Refusal } from '../engine/errors.ts'
 
 export const PROBLEM_TYPE = 'application/problem+json'
 
 /** Problem details (RFC 9457) of an error. `detail` says what to do about it. */
 export function problem(code: ErrorCode, detail?: string): string {
   const { status, title } = ERRORS[code]
-  return JSON.stringify({ title, status, code, ...(detail === undefined ? {} : { detail }) })
+  return JSON.stringify({ title, status, code, detail })
+}
+
+/** The same of a refusal, with all that the engine says about it. */
+export function problemOf({ code, detail, reason, retryAfterMs, counts }: Refusal): object {
+  const { status, title } = ERRORS[code]
+  return { title, status, code, detail, reason, retryAfterMs, ...counts }
+}
+
+/** To be thrown for what is wrong with a request in a way that no schema says. */
+export function malformed(message: string): Error {
+  return Object.assign(new Error(message), { statusCode: 400 })
 }
 
 export function sendProblem(reply: FastifyReply, code: ErrorCode, detail?: string): FastifyReply {
   return reply.code(ERRORS[code].status).type(PROBLEM_TYPE).send(problem(code, detail))
+}
+
+export function sendRefusal(reply: FastifyReply, refusal: Refusal): FastifyReply {
+  setRetryAfter(reply, refusal)
+  const { status } = ERRORS[refusal.code]
+  return reply
+    .code(status)
+    .type(PROBLEM_TYPE)
+    .send(JSON.stringify(problemOf(refusal)))
+}
+
+/** Whole seconds, at least one, where it is known when to come back. */
+export function setRetryAfter(reply: FastifyReply, { retryAfterMs }: Refusal): void {
+  if (retryAfterMs === undefined) return
+  reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000))))
 }

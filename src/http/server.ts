@@ -8,7 +8,11 @@ import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
-import { sendProblem } from './problem.ts'
+import { malformed, sendProblem } from './problem.ts'
+import { batchRoutes } from './v1/batch.ts'
+import { keyRoutes } from './v1/keys.ts'
+import { leaseRoutes } from './v1/leases.ts'
+import { poolRoutes } from './v1/pools.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
 
@@ -30,7 +34,14 @@ export class HttpServer {
       exposeHeadRoutes: false, // HEAD would draw a key
       return503OnClosing: false,
       logger: false,
-      ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
+      ajv: {
+        customOptions: {
+          coerceTypes: false,
+          removeAdditional: false,
+          useDefaults: false,
+          discriminator: true,
+        },
+      },
       frameworkErrors: (_error, request, reply: FastifyReply) => {
         // A path that is not even decodable: to the classic API one more key that does not exist.
         if (CLASSIC_KEY_PATH.test(request.raw.url!)) void reply.code(404).send({})
@@ -71,8 +82,14 @@ export class HttpServer {
     app.addHook('onRoute', ({ method, url }) => {
       allowed.set(url, [...(allowed.get(url) ?? []), ...[method].flat()])
     })
-    app.setErrorHandler((error: FastifyError, _request, reply) => {
-      const { code, detail } = this.#explain(error)
+    app.setErrorHandler(async (error: FastifyError, request, reply) => {
+      const { code, detail } = this.#explain(error, request.routeOptions.bodyLimit)
+      // Whether there is such a pool comes before what is wrong with the request.
+      const { pool } = request.params as { pool?: string }
+      const missing = pool !== undefined && request.method !== 'PUT' && ERRORS[code].status < 500
+      if (missing && (await orchestrator.policy(pool)) === undefined) {
+        return sendProblem(reply, 'pool_not_found')
+      }
       return sendProblem(reply, code, detail)
     })
     app.setNotFoundHandler((_request, reply) => sendProblem(reply, 'route_not_found'))
@@ -91,16 +108,30 @@ export class HttpServer {
       classicCreateRoute(scope, orchestrator)
       done()
     })
+    await app.register((scope, _options, done) => {
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', { parseAs: 'string' }, (request, body, done) => {
+        const type = request.headers['content-type']
+        if (body === '' || (type !== undefined && JSON_TYPE.test(type)))
+          parseJson(body as string, done)
+        else done(malformed('The body is read as JSON only: say Content-Type: application/json.'))
+      })
+      poolRoutes(scope, orchestrator)
+      keyRoutes(scope, orchestrator)
+      leaseRoutes(scope, orchestrator)
+      batchRoutes(scope, orchestrator)
+      done()
+    })
     for (const [url, methods] of allowed) refuseOtherMethods(app, url, methods)
     await app.ready()
   }
 
-  #explain(error: FastifyError): { code: ErrorCode; detail?: string } {
+  #explain(error: FastifyError, maxBytes = MAX_BODY_BYTES): { code: ErrorCode; detail?: string } {
     if (error.validation !== undefined) {
-      return { code: 'invalid_request', detail: `${error.message}.` }
+      return { code: 'invalid_request', detail: whatIsInvalid(error) }
     }
     if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-      return { code: 'body_too_large', detail: `At most ${MAX_BODY_BYTES} bytes.` }
+      return { code: 'body_too_large', detail: `At most ${maxBytes} bytes.` }
     }
     if (error.statusCode !== undefined && error.statusCode < 500) {
       return { code: 'invalid_request', detail: error.message }
@@ -110,6 +141,15 @@ export class HttpServer {
     this.#log.error('a request failed', { error: error.stack ?? String(error) })
     return { code: 'internal_error' }
   }
+}
+
+/** The message names the place; what it leaves out is added. */
+function whatIsInvalid({ message, validation }: FastifyError): string {
+  const { keyword, params } = validation![0]!
+  if (keyword === 'additionalProperties')
+    return `${message}: "${String(params.additionalProperty)}".`
+  if (keyword === 'discriminator') return `${message}: "${String(params.tagValue)}" is none.`
+  return `${message}.`
 }
 
 function refuseOtherMethods(app: FastifyInstance, url: string, methods: string[]): void {
@@ -132,6 +172,6 @@ function parseJson(text: string, done: (error: Error | null, body?: unknown) => 
   try {
     done(null, JSON.parse(text))
   } catch {
-    done(Object.assign(new Error('The body is not valid JSON.'), { statusCode: 400 }))
+    done(malformed('The body is not valid JSON.'))
   }
 }

@@ -1,22 +1,37 @@
 import type { Clock } from '../clock.ts'
-import type { Operation, Results } from '../engine/operations.ts'
-import { ERRORS } from '../engine/errors.ts'
+import {
+  type AcquireOperation,
+  type CreateOperation,
+  type Operation,
+  type Result,
+  type Results,
+} from '../engine/operations.ts'
+import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
 import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
+import { type Acquired, operationsOf, type Request, type RunPool, Waiters } from './waiters.ts'
+import { type Repeatable, Requests } from './requests.ts'
 
 /** The pool of the classic API, which is always there. */
 export const DEFAULT_POOL = 'default'
 
 /** The application, whatever protocol it is spoken to by: one store and the timer that keeps it tidy. */
 export class Orchestrator {
+  readonly #clock: Clock
   readonly #sweeper: Sweeper
+  readonly #waiters: Waiters
+  readonly #requests: Requests
   readonly #failure = Promise.withResolvers<StoreFailure>()
   #store!: Store
   #storeHealth: 'ok' | 'storage_full' = 'ok'
   #draining = false
 
   private constructor(clock: Clock) {
+    this.#clock = clock
+    const run: RunPool = (pool, operations) => this.#store.run(pool, operations)
+    this.#waiters = new Waiters(clock, run)
+    this.#requests = new Requests(run)
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
@@ -55,8 +70,103 @@ export class Orchestrator {
     return this.#failure.promise
   }
 
-  run<const O extends readonly Operation[]>(pool: string, operations: O): Promise<Results<O>> {
+  /** ms since the epoch, by the clock that deadlines go by. */
+  now(): number {
+    return this.#clock.now()
+  }
+
+  /** Operations that acquire nothing; those that do have verbs of their own, for others may be waiting. */
+  run<const O extends readonly Exclude<Operation, AcquireOperation>[]>(
+    pool: string,
+    operations: O,
+  ): Promise<Results<O>> {
     return this.#store.run(pool, operations)
+  }
+
+  /** A lease of now, or none. */
+  acquire(pool: string, operation: AcquireOperation): Promise<Acquired> {
+    return this.#acquire(pool, { operation, remember: null })
+  }
+
+  /**
+   * A lease of now or of some time within `waitMs`; nobody is left to take it once `gone` is aborted.
+   * With `repeatable` a repeat of the request is given the same lease.
+   */
+  acquireLease(
+    pool: string,
+    operation: AcquireOperation,
+    waitMs: number,
+    gone: AbortSignal | null,
+    repeatable: Repeatable | null,
+  ): Promise<Acquired> {
+    return this.#requests.once(pool, repeatable, async (remember) => {
+      const request = { operation, remember }
+      return waitMs === 0 || gone === null
+        ? this.#acquire(pool, request)
+        : this.#waiters.wait(pool, request, waitMs, gone)
+    }) as Promise<Acquired>
+  }
+
+  /** Makes keys; with `repeatable` a repeat of the request is given the same ones. */
+  create(
+    pool: string,
+    operation: CreateOperation,
+    repeatable: Repeatable | null,
+  ): Promise<Result<CreateOperation>> {
+    return this.#requests.once(pool, repeatable, async (remember) => {
+      const [created] = await this.#store.run(pool, [operation, ...(remember ? [remember] : [])])
+      return created
+    }) as Promise<Result<CreateOperation>>
+  }
+
+  /** All kinds of operations. Those that acquire do not wait, and do not overtake who does. */
+  runBatch(
+    pool: string,
+    operations: readonly Operation[],
+    repeatable: Repeatable | null,
+  ): Promise<readonly Result[] | Refusal> {
+    return this.#requests.all(pool, repeatable, operations.length, async (remember) => {
+      const all = remember === null ? operations : [...operations, remember]
+      const overtakes =
+        this.#waiters.isAhead(pool) &&
+        operations.some(({ op }) => op === 'acquire') &&
+        !(await this.#waiters.mayDraw(pool))
+      const results = await (overtakes
+        ? this.#waiters.runBehind(pool, all)
+        : this.#store.run(pool, all))
+      return results.slice(0, operations.length)
+    })
+  }
+
+  /** Callers who wait for a key of that pool. */
+  waiters(pool: string): number {
+    return this.#waiters.count(pool)
+  }
+
+  putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
+    return this.#store.putPool(name, policy)
+  }
+
+  patchPool(name: string, changes: Partial<Policy>): ReturnType<Store['patchPool']> {
+    return this.#store.patchPool(name, changes)
+  }
+
+  /** The default pool is emptied, for it is always there. */
+  removePool(name: string, force: boolean): ReturnType<Store['removePool']> {
+    const again = name === DEFAULT_POOL
+    const removed = this.#store.removePool(name, { force, again })
+    return removed.then((refusal) => {
+      if (refusal === null && !again) this.#waiters.dismiss(name, REFUSED.pool_not_found)
+      return refusal
+    })
+  }
+
+  policy(name: string): ReturnType<Store['policy']> {
+    return this.#store.policy(name)
+  }
+
+  pools(limit: number, cursor?: string): ReturnType<Store['pools']> {
+    return this.#store.pools(limit, cursor)
   }
 
   stats(pools: number): Promise<StoreStats> {
@@ -71,10 +181,12 @@ export class Orchestrator {
   /** From now on the status says so; what has begun goes on. */
   drain(): void {
     this.#draining = true
+    this.#waiters.close()
   }
 
   async close(): Promise<void> {
-    this.#draining = true
+    this.drain()
+    await this.#waiters.idle()
     this.#sweeper.stop()
     await this.#store.close()
   }
@@ -84,6 +196,9 @@ export class Orchestrator {
       wakeAt: (instant) => {
         this.#sweeper.wakeAt(instant)
       },
+      available: (pool) => {
+        this.#waiters.available(pool)
+      },
       health: (health) => {
         this.#storeHealth = health
       },
@@ -91,6 +206,14 @@ export class Orchestrator {
         this.#failure.resolve(failure)
       },
     }
+  }
+
+  async #acquire(pool: string, request: Request): Promise<Acquired> {
+    if (this.#waiters.isAhead(pool) && !(await this.#waiters.mayDraw(pool))) {
+      return this.#waiters.refusal(pool, request.operation)
+    }
+    const [acquired] = await this.#store.run(pool, operationsOf(request))
+    return acquired as Acquired
   }
 
   async #putDefaultPool(given: Partial<Policy>): Promise<void> {

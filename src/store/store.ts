@@ -20,9 +20,16 @@ export interface Store {
 
   /** Creates the pool, or replaces its policy, which counts from the next event on. */
   putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal>
-  /** The pool and its keys are gone when this resolves; memory is freed by `settle`. */
-  removePool(name: string): Promise<Refusal | null>
+  /** Changes what is given of a pool's policy; answers the whole. */
+  patchPool(name: string, changes: Partial<Policy>): Promise<Policy | Refusal>
+  /**
+   * The pool and its keys are gone when this resolves; memory is freed by `settle`. One with keys goes only
+   * by `force`. With `again` an empty pool of that name and policy takes its place.
+   */
+  removePool(name: string, how: { force?: boolean; again?: boolean }): Promise<Refusal | null>
   policy(name: string): Promise<Policy | undefined>
+  /** A page of all pools, in an order that never changes. */
+  pools(limit: number, cursor?: string): Promise<PoolPage | Refusal>
 
   /** Does what has fallen due for about `budgetMs`, then says by `wakeAt` when to be called again. */
   settle(budgetMs: number): Promise<void>
@@ -38,6 +45,11 @@ export interface Store {
 
   /** What was answered is saved when this resolves. */
   close(): Promise<void>
+}
+
+export interface PoolPage {
+  pools: { name: string; policy: Policy }[]
+  nextCursor: string | null
 }
 
 /** Why a store could not do what it was asked for; the code is one of engine/errors.ts. */

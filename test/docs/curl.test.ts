@@ -34,7 +34,7 @@ function parse(line: string): Command {
   return command
 }
 
-for (const file of ['README.md', 'docs/api.md']) {
+for (const file of ['README.md', 'docs/api.md', 'docs/classic-api.md']) {
   test(`the curl commands of ${file} do what it says`, async () => {
     await using server = await TestServer.start()
     const lines = readFileSync(join(ROOT, file), 'utf8').match(/^curl .*$/gm)!
@@ -44,10 +44,11 @@ for (const file of ['README.md', 'docs/api.md']) {
       const filled = line.replace(/\$(KEY|LEASE)/g, (_, name: string) => known[name]!)
       const { method, path, ...asking } = parse(filled)
       const { status, body } = await server.ask(method, path, asking)
-      assert.equal(status, method === 'POST' ? 201 : 200, line)
-      const { keyId, leaseId } = body as { keyId?: string; leaseId?: string }
+      assert(status >= 200 && status < 300, `${line} is answered ${status}`)
+      const { keyId, leaseId } = (body ?? {}) as { keyId?: string; leaseId?: string }
       if (leaseId !== undefined) Object.assign(known, { KEY: keyId, LEASE: leaseId })
-      if (asking.body?.includes('"count"')) assert.equal((body as { keyIds: [] }).keyIds.length, 3)
+      if ((asking.body ?? '').includes('"count": 3'))
+        assert.equal((body as { keyIds: [] }).keyIds.length, 3)
     }
   })
 }

@@ -96,7 +96,8 @@ export class SimulatedProcess {
   run(pool: string, operations: Operation[]): void {
     const call = this.#begin(`${pool} ${operations.map(({ op }) => op).join(' ')}`)
     this.#callOf.set(operations, call)
-    this.#follow(call, this.#orchestrator.run(pool, operations), (results) => {
+    this.#follow(call, this.#orchestrator.runBatch(pool, operations, null), (results) => {
+      assert(!('code' in results))
       for (const result of results) this.#given(result)
     })
   }
@@ -106,7 +107,7 @@ export class SimulatedProcess {
   }
 
   removePool(name: string): void {
-    this.#callPools(`remove ${name}`, () => this.#store.removePool(name))
+    this.#callPools(`remove ${name}`, () => this.#store.removePool(name, { force: true }))
   }
 
   askPolicy(name: string): void {

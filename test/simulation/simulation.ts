@@ -170,7 +170,7 @@ class Simulation {
 
   #replacePool(): void {
     const name = this.#random.pick(['storm', 'brief'])!
-    assert.equal(this.#engine.removePool(name), null)
+    assert.equal(this.#engine.removePool(name, { force: true }, this.#now), null)
     this.#ledger.poolRemoved(name, this.#now)
     // What waits for a pool that is gone has an answer at once.
     for (const call of this.#waiting.splice(0)) this.#takeTurn(call)

@@ -132,7 +132,7 @@ export function eventsAndStorms(name: string, openStore: OpenStore): void {
     test('a pool that is gone is freed in slices, and its room is there at once', async () => {
       const harness = await Harness.open(openStore, {}, { maxTotalKeys: 10_000, swept: true })
       await harness.create(10_000)
-      await harness.store.removePool('pool')
+      await harness.store.removePool('pool', { force: true })
       await harness.putPool('pool')
       const [keyIds] = await Promise.all([
         harness.create(10_000),
@@ -175,7 +175,7 @@ export function eventsAndStorms(name: string, openStore: OpenStore): void {
       await harness.acquire(9000)
       await harness.clock.advance(60_000)
       const waiting = harness.ask({ op: 'acquire', count: 10_000 })
-      await harness.store.removePool('pool')
+      await harness.store.removePool('pool', { force: true })
       await harness.putPool('pool')
       const result = await waiting
       assert('code' in result, 'it was given leases of keys that are gone')

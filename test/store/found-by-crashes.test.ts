@@ -103,7 +103,7 @@ test('without room, keys of a pool that is gone are not counted', async () => {
   const disk = new SimulatedDisk()
   const store = await open(disk, at(START))
   await pool(store)
-  await store.removePool('pool')
+  await store.removePool('pool', { force: true })
   disk.setRoom(false)
   assert.equal((await store.stats(1)).keys.available, 0)
 })
@@ -119,7 +119,7 @@ test('who waits for a place for a pool waits for the state to be read anew, too'
   disk.seek = async () => {
     for (let turns = 0; turns < 20; turns++) await clock.yield()
   }
-  const removing = store.removePool('pool') // will not be saved
+  const removing = store.removePool('pool', { force: true }) // will not be saved
   const putting = store.putPool('other', DEFAULT_POLICY)
   const outcomes = await Promise.allSettled([removing, putting])
   assert.equal(outcomes[0].status, 'rejected')

@@ -141,7 +141,7 @@ export class StoreSubject implements Subject {
   }
 
   async removePool(name: string): ReturnType<Store['removePool']> {
-    return (await this.#opened).removePool(name)
+    return (await this.#opened).removePool(name, { force: true })
   }
 
   async settle(now: number): Promise<void> {

@@ -59,7 +59,9 @@ export class EngineSubject implements Subject {
   }
 
   removePool(name: string): Refusal | null {
-    return this.#engine.removePool(name)
+    const removed = this.#engine.removePool(name, { force: true }, 0)
+    assert(typeof removed === 'object')
+    return removed
   }
 
   settle(now: number): void {

@@ -101,6 +101,9 @@ export class Model {
           ? renew(pool, lease, operation, now)
           : release(pool, lease, operation, now)
       }
+      case 'recall':
+      case 'remember':
+        throw new Error('requests are not modelled')
       default: {
         const key = find(pool, operation.keyId, now)
         if (key === undefined) return { code: 'key_not_found' }

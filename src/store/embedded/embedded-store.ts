@@ -9,7 +9,13 @@ import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
 import type { TableLimits } from '../../engine/tables.ts'
 import { Unsaved } from '../../engine/unsaved.ts'
-import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store.ts'
+import {
+  type PoolPage,
+  type Store,
+  type StoreEvents,
+  StoreFailure,
+  type StoreStats,
+} from '../store.ts'
 import { GroupCommit, storeFailure } from './group-commit.ts'
 import type { Journal, JournalEvents } from './journal.ts'
 import { recover } from './recover.ts'
@@ -113,11 +119,37 @@ export class EmbeddedStore implements Store {
     }
   }
 
-  async removePool(name: string): Promise<Refusal | null> {
+  async patchPool(name: string, changes: Partial<Policy>): Promise<Policy | Refusal> {
     if (this.#reloading !== null) await this.#reloading
-    const refusal = this.#engine.removePool(name)
+    const before = this.#engine.policy(name)
+    const policy = { ...before!, ...changes }
+    const put = before === undefined ? REFUSED.pool_not_found : this.#engine.putPool(name, policy)
     await this.#announce()
-    return refusal
+    return typeof put === 'object' ? put : policy
+  }
+
+  async removePool(
+    name: string,
+    how: { force?: boolean; again?: boolean },
+  ): Promise<Refusal | null> {
+    if (this.#reloading !== null) await this.#reloading
+    for (;;) {
+      const result = this.#engine.removePool(name, how, this.#clock.now())
+      if (result !== UNSETTLED) {
+        await this.#announce()
+        return result
+      }
+      await this.#turn()
+    }
+  }
+
+  async pools(limit: number, cursor = '0'): Promise<PoolPage | Refusal> {
+    if (this.#reloading !== null) await this.#reloading
+    if (!/^\d{1,7}$/.test(cursor)) return REFUSED.invalid_cursor
+    const { pools, nextCursor } = this.#engine.pools(limit, Number(cursor))
+    const page = pools.map(({ name, policy }) => ({ name, policy }))
+    await this.#announce()
+    return { pools: page, nextCursor: nextCursor === null ? null : String(nextCursor) }
   }
 
   async policy(name: string): Promise<Policy | undefined> {

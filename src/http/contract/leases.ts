@@ -1,0 +1,100 @@
+/** Leases: what a worker holds. */
+import { Type } from 'typebox'
+import { END_REASONS } from '../../engine/errors.ts'
+import { OUTCOMES } from '../../engine/transitions.ts'
+import {
+  Duration,
+  FencingToken,
+  Instant,
+  KeyId,
+  LeaseId,
+  nullable,
+  optionalBody,
+  PoolParams,
+} from './common.ts'
+
+const MAX_WAIT_MS = 60_000
+const MAX_RETRY_AFTER_MS = 7 * 24 * 3_600_000
+
+const LeaseParams = Type.Object({ ...PoolParams.properties, leaseId: LeaseId })
+
+export const Lease = Type.Object({
+  leaseId: LeaseId,
+  keyId: KeyId,
+  fencingToken: FencingToken,
+  grantedAt: Instant,
+  expiresAt: Instant,
+  expiresInMs: Type.Integer({ description: 'from the sending of this answer' }),
+  keyExpiresAt: nullable(Instant),
+})
+
+export const acquireFields = {
+  ttlMs: Type.Optional(Duration),
+  keyId: Type.Optional(KeyId),
+}
+export const renewFields = {
+  ttlMs: Type.Optional(Duration),
+  keepAlive: Type.Optional(Type.Boolean({ description: 'put the death of the key off as well' })),
+}
+export const releaseFields = {
+  outcome: Type.Optional(
+    Type.Enum([...OUTCOMES], { description: 'how the key did; "ok" unless said' }),
+  ),
+  retryAfterMs: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: MAX_RETRY_AFTER_MS,
+      description: 'the rest after "rate_limited" or "error"; 0 to 7 days',
+    }),
+  ),
+  reason: Type.Optional(Type.String({ maxLength: 200, description: 'goes with "invalid"' })),
+}
+
+const AcquireBody = optionalBody({
+  ...acquireFields,
+  waitMs: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: MAX_WAIT_MS,
+      description: 'how long to wait for a key where there is none to give now',
+    }),
+  ),
+})
+const RenewBody = optionalBody(renewFields)
+const ReleaseBody = optionalBody(releaseFields)
+
+/** A late release changes nothing, whatever it says. */
+export const Released = Type.Object({
+  released: Type.Boolean(),
+  reason: Type.Optional(Type.Enum([...END_REASONS], { description: 'how the lease had ended' })),
+})
+
+const LEASES = '/v1/pools/:pool/leases'
+
+export const leases = {
+  acquireLease: {
+    method: 'POST',
+    url: LEASES,
+    schema: { params: PoolParams, body: AcquireBody, response: { 201: Lease } },
+  },
+  showLease: {
+    method: 'GET',
+    url: `${LEASES}/:leaseId`,
+    schema: { params: LeaseParams, response: { 200: Lease } },
+  },
+  renewLease: {
+    method: 'POST',
+    url: `${LEASES}/:leaseId/renew`,
+    schema: { params: LeaseParams, body: RenewBody, response: { 200: Lease } },
+  },
+  releaseLease: {
+    method: 'POST',
+    url: `${LEASES}/:leaseId/release`,
+    schema: { params: LeaseParams, body: ReleaseBody, response: { 200: Released } },
+  },
+} as const
+
+export type AcquireBody = Type.Static<typeof AcquireBody>
+export type RenewBody = Type.Static<typeof RenewBody>
+export type ReleaseBody = Type.Static<typeof ReleaseBody>
+export type Lease = Type.Static<typeof Lease>

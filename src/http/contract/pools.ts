@@ -1,0 +1,86 @@
+/** Pools and their policies. */
+import { Type } from 'typebox'
+import { MAX_KEYS_PER_POOL } from '../../engine/policy.ts'
+import { body, Duration, Instant, nullable, Page, PoolParams, Rest } from './common.ts'
+
+const fields = {
+  keyLifetimeMs: nullable(Duration),
+  leaseTtlMs: Duration,
+  maxLeaseTtlMs: Duration,
+  maxLeaseTotalMs: nullable(Duration),
+  cooldownMs: Rest,
+  expiredLeaseCooldownMs: Rest,
+  failureCooldownMs: Rest,
+  maxFailureCooldownMs: Rest,
+  maxKeys: Type.Integer({ minimum: 1, maximum: MAX_KEYS_PER_POOL }),
+}
+
+const Policy = Type.Object(fields)
+/** What is not said is the default (PUT), or stays as it is (PATCH). */
+const PolicyBody = Type.Partial(body(fields), { additionalProperties: false })
+
+const Pool = Type.Object({ name: Type.String(), policy: Policy })
+
+const ShownPool = Type.Object({
+  name: Type.String(),
+  policy: Policy,
+  counts: Type.Object({
+    available: Type.Integer(),
+    leased: Type.Integer(),
+    cooling: Type.Integer(),
+    disabled: Type.Integer(),
+  }),
+  waiters: Type.Integer({ description: 'callers who wait for a key' }),
+  nextAvailableAt: nullable(Instant),
+  unavailable: nullable(
+    Type.Enum(['pool_exhausted', 'pool_empty'], {
+      description: 'why a caller would get no key now; null: it would get one',
+    }),
+  ),
+})
+
+export const pools = {
+  listPools: {
+    method: 'GET',
+    url: '/v1/pools',
+    schema: {
+      querystring: body(Page),
+      response: {
+        200: Type.Object({
+          pools: Type.Array(Pool),
+          nextCursor: Type.Optional(Type.String()),
+        }),
+      },
+    },
+  },
+  putPool: {
+    method: 'PUT',
+    url: '/v1/pools/:pool',
+    schema: { params: PoolParams, body: PolicyBody, response: { 200: Pool, 201: Pool } },
+  },
+  patchPool: {
+    method: 'PATCH',
+    url: '/v1/pools/:pool',
+    schema: { params: PoolParams, body: PolicyBody, response: { 200: Pool } },
+  },
+  showPool: {
+    method: 'GET',
+    url: '/v1/pools/:pool',
+    schema: { params: PoolParams, response: { 200: ShownPool } },
+  },
+  deletePool: {
+    method: 'DELETE',
+    url: '/v1/pools/:pool',
+    schema: {
+      params: PoolParams,
+      querystring: body({
+        force: Type.Optional(Type.Enum(['true', 'false'], { description: 'delete its keys too' })),
+      }),
+      response: { 204: Type.Null() },
+    },
+  },
+} as const
+
+export type PolicyBody = Type.Static<typeof PolicyBody>
+export type Pool = Type.Static<typeof Pool>
+export type ShownPool = Type.Static<typeof ShownPool>

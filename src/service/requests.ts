@@ -1,0 +1,52 @@
+import { REFUSED, type Refusal } from '../engine/errors.ts'
+import { isRefusal, type RememberOperation, type Result } from '../engine/operations.ts'
+import type { RunPool } from './waiters.ts'
+
+/** A request that its sender may repeat, since he might never hear of its result. */
+export interface Repeatable {
+  /** The same for all repeats, and for nothing else. */
+  readonly key: string
+  /** Tells one body from another. */
+  readonly body: string
+}
+
+/** Sees to it that a repeated request is done once. What came of it the store remembers. */
+export class Requests {
+  readonly #run: RunPool
+  readonly #underWay = new Set<string>()
+
+  constructor(run: RunPool) {
+    this.#run = run
+  }
+
+  /** Of a request that has one result. `work` does what it is given as the last thing in the same commit. */
+  async once(
+    pool: string,
+    repeatable: Repeatable | null,
+    work: (remember: RememberOperation | null) => Promise<Result>,
+  ): Promise<Result> {
+    const results = await this.all(pool, repeatable, 1, async (remember) => [await work(remember)])
+    return Array.isArray(results) ? (results[0] as Result) : (results as Refusal)
+  }
+
+  /** Of a request that has `count` results. */
+  async all(
+    pool: string,
+    repeatable: Repeatable | null,
+    count: number,
+    work: (remember: RememberOperation | null) => Promise<readonly Result[]>,
+  ): Promise<readonly Result[] | Refusal> {
+    if (repeatable === null) return work(null)
+    const { key, body } = repeatable
+    if (this.#underWay.has(key)) return REFUSED.request_in_progress
+    this.#underWay.add(key)
+    try {
+      const [recalled] = await this.#run(pool, [{ op: 'recall', key, body }])
+      if (isRefusal(recalled!)) return recalled
+      if ('results' in recalled! && recalled.results !== null) return recalled.results
+      return await work({ op: 'remember', key, body, count })
+    } finally {
+      this.#underWay.delete(key)
+    }
+  }
+}
