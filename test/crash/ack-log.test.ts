@@ -218,6 +218,18 @@ suite('one holder at a time', () => {
     history.assertFaults({ double: 2 })
   })
 
+  test('a draw beside a keep-alive of a key that was to die sooner may come before it', () => {
+    const history = new History()
+    const [keyId] = history.create() as [string]
+    history.now += LIFETIME_MS - TTL_MS / 2
+    const draw = history.begin({ op: 'draw' })
+    history.name('keepAlive', keyId)
+    const blockedUntil = START + 5 + LIFETIME_MS // with the key, as it was to die when it was drawn
+    const lease = { keyId, leaseId: 'lease', fencingToken: 1, blockedUntil }
+    history.log.answer(draw, { lease }, history.now)
+    assert.equal(history.log.faultCount, 0, history.log.details.join())
+  })
+
   test('a holder whose release was not answered may have lost the lease, or not', () => {
     const { history, keyId } = crashed((history, keyId) => {
       const lease = history.draw(keyId)

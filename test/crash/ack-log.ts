@@ -198,8 +198,10 @@ export class AckLog {
     this.#tokens.add(fencingToken)
     this.#highestToken = Math.max(this.#highestToken, fencingToken)
     this.#checkAlive(key, sentAt, 'drawn')
-    // Where the key's death does not cut it, the end tells the beginning.
-    const isWhole = blockedUntil < key.livesUntil
+    // Where the key's death does not cut it, the end tells the beginning. A keep-alive that was under way
+    // too may have come after the grant.
+    const isSettled = key.lives.every(({ to }) => to - SLACK_MS <= sentAt)
+    const isWhole = isSettled && blockedUntil < key.livesUntil
     const grantedAt = blockedUntil - ttlMs
     if (grantedAt > now + SLACK_MS || (isWhole && grantedAt < sentAt - SLACK_MS)) {
       this.#report('wrong', keyId, `blocked until ${blockedUntil}, asked at ${sentAt}`)

@@ -104,6 +104,8 @@ export class GroupCommit {
     this.#journal.commit(group).then(
       () => {
         this.#underWay.shift()
+        // A group of nothing but time may have found its place elsewhere.
+        if (this.#underWay.length === 0) this.#sequence = this.#journal.sequence
         ticket.resolve()
         committed()
         this.#close()

@@ -16,7 +16,8 @@ export interface Journal {
   read(): AsyncIterable<Saved>
 
   /**
-   * Commits a group, whole or not at all, after those before it. Its buffers belong to the journal then.
+   * Commits a group, whole or not at all, after those before it. Its buffers belong to the journal then. Of a
+   * group that says nothing but what time it is only the instant may be kept, and its number is used again.
    * @throws JournalError `full`: nothing of it is kept, and the next may succeed. Any other: what is
    *   kept is unknown, and nothing more can be committed.
    */

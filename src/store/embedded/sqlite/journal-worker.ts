@@ -14,6 +14,7 @@ import {
   removeBackups,
 } from './database.ts'
 import { entryChecksum, packChunk, packGroup, PAGE_BYTES } from './format.ts'
+import { InstantFile } from './instant-file.ts'
 import { readSaved, readTail } from './read.ts'
 import { ReserveFile } from './reserve-file.ts'
 
@@ -59,6 +60,7 @@ class JournalWorker {
   readonly #options: Parameters<JournalCalls['open']>[0]
   readonly #database: DatabaseSync
   readonly #reserve: ReserveFile
+  readonly #instantFile: InstantFile
   readonly #begin: StatementSync
   readonly #commit: StatementSync
   readonly #insertGroup: StatementSync
@@ -84,6 +86,7 @@ class JournalWorker {
     this.#options = options
     this.#database = database
     this.#reserve = new ReserveFile(options.directory)
+    this.#instantFile = new InstantFile(options.directory)
     this.#begin = database.prepare('BEGIN')
     this.#commit = database.prepare('COMMIT')
     this.#insertGroup = database.prepare('INSERT INTO journal (sequence, changes) VALUES (?, ?)')
@@ -102,7 +105,8 @@ class JournalWorker {
     const hasRoom = this.#reserve.fill()
     if (!hasRoom) this.#waitForRoom()
     Atomics.store(options.sequence, 0, BigInt(tail.sequence))
-    this.opened = { instant: tail.instant, hasRoom }
+    const instant = Math.max(tail.instant, this.#instantFile.read())
+    this.opened = { instant, hasRoom }
   }
 
   read(): Saved[] {
@@ -121,11 +125,22 @@ class JournalWorker {
   }
 
   commit(group: Group): void {
+    if (this.#hasRoomFor(group)) return
+    if (this.#spendReserve() && this.#hasRoomFor(group)) return
+    const { records, entries, chunks } = group
+    const isOfTime = records.length === 0 && entries.size === 0 && chunks.length === 0
+    if (!isOfTime) throw new JournalError('full', 'there is no room on the disk')
+    this.#instantFile.write(group.instant)
+  }
+
+  /** Writes a group, if the disk is not full. */
+  #hasRoomFor(group: Group): boolean {
     try {
       this.#write(group)
+      return true
     } catch (error) {
-      if (journalError(error).fault !== 'full' || !this.#spendReserve()) throw error
-      this.#write(group)
+      if (journalError(error).fault === 'full') return false
+      throw error
     }
   }
 
@@ -149,6 +164,7 @@ class JournalWorker {
 
   close(): void {
     if (this.#roomCheck !== null) clearInterval(this.#roomCheck)
+    this.#instantFile.close()
     closeDatabase(this.#database, this.#options.directory)
   }
 
