@@ -6,6 +6,7 @@ import { execFile, execFileSync } from 'node:child_process'
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { isRoot, needTool } from '../support/tools.ts'
 
 /** XFS is no smaller than 300 MB. */
 const DISK_BYTES = 400 * 2 ** 20
@@ -88,7 +89,8 @@ export class PowerDisk implements AsyncDisposable {
 
 /** Why no such disk can be made here; null: it can. */
 export async function whyNoPowerDisk(directory: string): Promise<string | null> {
-  if (process.getuid?.() !== 0) return 'to mount a disk whose power can be cut needs root'
+  if (!isRoot()) return 'to mount a disk whose power can be cut needs root'
+  needTool('mkfs.xfs')
   try {
     await using disk = await PowerDisk.make(directory)
     await disk.cut()

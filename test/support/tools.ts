@@ -4,7 +4,11 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Debian's packages, where they are not called as the program is. */
-const PACKAGES: Record<string, string> = { setpriv: 'util-linux', mount: 'mount' }
+const PACKAGES: Record<string, string> = {
+  'mkfs.xfs': 'xfsprogs',
+  mount: 'mount',
+  setpriv: 'util-linux',
+}
 const INSTALL_MS = 120_000
 
 /**
