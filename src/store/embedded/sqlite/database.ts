@@ -42,7 +42,7 @@ export function journalError(error: unknown): JournalError {
   if (code === 'ERR_OUT_OF_RANGE') return new JournalError('damaged', message)
   if (code === 'ENOSPC' || code === 'EDQUOT') return new JournalError('full', message)
   if (code !== undefined && code !== 'EIO') return new JournalError('inaccessible', message)
-  return new JournalError('failed', message)
+  return new JournalError('failed', `disk I/O error: ${message}`)
 }
 
 /**
