@@ -10,7 +10,7 @@ const LIFETIME_MS = 3_600_000
 const TTL_MS = 10_000
 const START = 1_800_000_000_000
 
-/** A history as it is told to the log: each request takes 10 ms, and the server does it after 5. */
+/** A history as it is told to the log: requests come 1 ms apart and take 10, and the server does them after 5. */
 class History {
   readonly log = new AckLog()
   now = START
@@ -28,6 +28,7 @@ class History {
 
   /** Sent, and not answered yet. */
   begin(request: Request): Attempt {
+    this.now++ // in the same ms it might have been sent before the last answer
     const attempt = this.log.send(request, this.now)
     this.now += 10
     return attempt
@@ -224,7 +225,7 @@ suite('one holder at a time', () => {
     history.now += LIFETIME_MS - TTL_MS / 2
     const draw = history.begin({ op: 'draw' })
     history.name('keepAlive', keyId)
-    const blockedUntil = START + 5 + LIFETIME_MS // with the key, as it was to die when it was drawn
+    const blockedUntil = START + 6 + LIFETIME_MS // with the key, as it was to die when it was drawn
     const lease = { keyId, leaseId: 'lease', fencingToken: 1, blockedUntil }
     history.log.answer(draw, { lease }, history.now)
     assert.equal(history.log.faultCount, 0, history.log.details.join())

@@ -200,7 +200,7 @@ export class AckLog {
     this.#checkAlive(key, sentAt, 'drawn')
     // Where the key's death does not cut it, the end tells the beginning. A keep-alive that was under way
     // too may have come after the grant.
-    const isSettled = key.lives.every(({ to }) => to - SLACK_MS <= sentAt)
+    const isSettled = key.lives.every(({ to }) => to - SLACK_MS < sentAt)
     const isWhole = isSettled && blockedUntil < key.livesUntil
     const grantedAt = blockedUntil - ttlMs
     if (grantedAt > now + SLACK_MS || (isWhole && grantedAt < sentAt - SLACK_MS)) {

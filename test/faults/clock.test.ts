@@ -11,6 +11,19 @@ const HOUR_MS = 3_600_000
 const TOLERANCE_MS = 10_000
 const LASTING = ['--key-lifetime', '4h', '--lease-ttl', '3h']
 
+let library: string | undefined
+
+/** The wrapper calls a semaphore after its pid, which one that was killed may have left behind. */
+function findLibrary(tries = 5): string {
+  try {
+    library ??= run(needTool('faketime'), '-f', '+0s', 'printenv', 'LD_PRELOAD').trim()
+    return library
+  } catch (error) {
+    if (tries === 1) throw error
+    return findLibrary(tries - 1)
+  }
+}
+
 /** A wall clock that can be set; the monotonic clock and ours stay as they are. */
 class FakeWall {
   readonly #file: string
@@ -22,7 +35,7 @@ class FakeWall {
 
   get env(): Record<string, string> {
     return {
-      LD_PRELOAD: run(needTool('faketime'), '-f', '+0s', 'printenv', 'LD_PRELOAD').trim(),
+      LD_PRELOAD: findLibrary(),
       FAKETIME_TIMESTAMP_FILE: this.#file,
       FAKETIME_NO_CACHE: '1',
       FAKETIME_DONT_FAKE_MONOTONIC: '1',
