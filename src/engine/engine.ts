@@ -137,6 +137,12 @@ export class Engine {
     return null
   }
 
+  /** Keeps a document in place of what had that name; null: it is gone. */
+  putDocument(name: string, text: string | null): Refusal | null {
+    if (this.frozen === null) this.#tables.setDocument(name, text)
+    return this.frozen
+  }
+
   /** Keys of all pools by state, as far as they are settled. Those of pools that are gone are gone. */
   stateCounts(): number[] {
     const counts = [...this.#tables.stateCounts]

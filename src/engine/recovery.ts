@@ -31,13 +31,17 @@ export class Recovery {
 
   /** @throws RecordError for an entry that cannot be one. */
   readEntry(name: string, value: string): void {
-    const [kind, id] = name.split('/')
+    const slash = name.indexOf('/')
+    const kind = name.slice(0, Math.max(slash, 0))
+    const id = name.slice(slash + 1)
     if (kind === 'pool') {
       const pool = JSON.parse(value) as SavedPool
       // A policy of an older version lacks what was not thought of then.
       this.#pools.push({ ...pool, policy: { ...DEFAULT_POLICY, ...pool.policy } })
     } else if (kind === 'reason') {
       this.#reasons.set(Number(id), value)
+    } else if (kind === 'document') {
+      this.#engine.tables.restoreDocument(id, value)
     } else if (kind === 'request') {
       this.#engine.tables.idempotency.restore(JSON.parse(value) as SavedMemory)
     } else {

@@ -28,6 +28,7 @@ export class Tables {
     const saved = memory && JSON.stringify({ key, ...memory })
     this.unsaved?.entries.set(`request/${key}`, saved)
   })
+  readonly #documents = new Map<string, string>()
   readonly #disabledReasons = new Map<number, string>()
   /** How often each kind of change has happened since the start, by ChangeKind. */
   readonly changeCounts: number[] = CHANGE_NAMES.map(() => 0)
@@ -70,6 +71,22 @@ export class Tables {
       this.lifePages.bytes +
       this.holdPages.bytes
     )
+  }
+
+  /** What is kept by name beside pools and keys. */
+  get documents(): ReadonlyMap<string, string> {
+    return this.#documents
+  }
+
+  setDocument(name: string, text: string | null): void {
+    if (text !== null) this.#documents.set(name, text)
+    else if (!this.#documents.delete(name)) return
+    this.unsaved?.entries.set(`document/${name}`, text)
+  }
+
+  /** It is saved already. */
+  restoreDocument(name: string, text: string): void {
+    this.#documents.set(name, text)
   }
 
   /** Why a key is disabled, if somebody said so. */

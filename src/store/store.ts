@@ -31,6 +31,11 @@ export interface Store {
   /** A page of all pools, in an order that never changes. */
   pools(limit: number, cursor?: string): Promise<PoolPage | Refusal>
 
+  /** What is kept by name beside pools and keys: few and small things, such as access tokens. */
+  documents(): Promise<ReadonlyMap<string, string>>
+  /** Keeps the document in place of what had that name; null: it is gone. */
+  putDocument(name: string, text: string | null): Promise<Refusal | null>
+
   /** Does what has fallen due for about `budgetMs`, then says by `wakeAt` when to be called again. */
   settle(budgetMs: number): Promise<void>
   /** A consistent look at everything, once all that is due is settled; names `pools` of the pools. */

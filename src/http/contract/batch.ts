@@ -1,6 +1,6 @@
 /** Many operations on one pool in one call: the road for hundreds of thousands of leases a second. */
 import { Type } from 'typebox'
-import { body, KeyId, LeaseId, PoolParams } from './common.ts'
+import { body, KeyId, LeaseId, PoolParams, type Route } from './common.ts'
 import { acquireFields, Lease, Released, releaseFields, renewFields } from './leases.ts'
 
 export const MAX_BATCH_OPERATIONS = 10_000
@@ -50,10 +50,11 @@ export const batch = {
   runBatch: {
     method: 'POST',
     url: '/v1/pools/:pool/batch',
+    scopes: ['leases', 'keys:write'],
     bodyLimit: MAX_BATCH_BYTES,
-    schema: { params: PoolParams, body: BatchBody },
+    schema: { summary: 'Do many things at once', params: PoolParams, body: BatchBody },
   },
-} as const
+} as const satisfies Record<string, Route>
 
 /** For the documents only: the answer is written straight as text. */
 export const BatchAnswer = Type.Object({ results: Type.Array(BatchResult) })

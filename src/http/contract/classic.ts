@@ -1,5 +1,6 @@
 /** The classic API: six routes on the pool `default`. Two spellings of the id exist in the wild. */
 import { Type } from 'typebox'
+import type { Route } from './common.ts'
 
 const Instant = Type.String({
   format: 'date-time',
@@ -57,22 +58,40 @@ export const classic = {
   createKey: {
     method: 'POST',
     url: '/keys',
-    schema: { body: CreateBody, response: { 201: Created } },
+    scopes: ['keys:write'],
+    schema: { summary: 'Make keys', body: CreateBody, response: { 201: Created } },
   },
-  drawKey: { method: 'GET', url: '/keys', schema: { response: { 200: Drawn, 404: Empty } } },
-  showKey: { method: 'GET', url: '/keys/:id', schema: { response: { 200: Shown, 404: Empty } } },
-  unblockKey: { method: 'PUT', url: '/keys/:id', schema: { response: { 200: Empty, 404: Empty } } },
+  drawKey: {
+    method: 'GET',
+    url: '/keys',
+    scopes: ['leases'],
+    schema: { summary: 'Lease a random available key', response: { 200: Drawn, 404: Empty } },
+  },
+  showKey: {
+    method: 'GET',
+    url: '/keys/:id',
+    scopes: ['read'],
+    schema: { summary: 'Show a key', response: { 200: Shown, 404: Empty } },
+  },
+  unblockKey: {
+    method: 'PUT',
+    url: '/keys/:id',
+    scopes: ['leases'],
+    schema: { summary: 'Give a key back', response: { 200: Empty, 404: Empty } },
+  },
   deleteKey: {
     method: 'DELETE',
     url: '/keys/:id',
-    schema: { response: { 200: Empty, 404: Empty } },
+    scopes: ['keys:write'],
+    schema: { summary: 'Delete a key', response: { 200: Empty, 404: Empty } },
   },
   keepKeyAlive: {
     method: 'PUT',
     url: '/keepalive/:id',
-    schema: { response: { 200: Empty, 404: Empty } },
+    scopes: ['leases', 'keys:write'],
+    schema: { summary: "Put a key's death off", response: { 200: Empty, 404: Empty } },
   },
-} as const
+} as const satisfies Record<string, Route>
 
 export type CreateBody = Type.Static<typeof CreateBody>
 export type Created = Type.Static<typeof Created>

@@ -3,6 +3,24 @@ import { Type } from 'typebox'
 import { ERRORS } from '../../engine/errors.ts'
 import { MAX_DURATION_MS } from '../../engine/policy.ts'
 import { STATE_NAMES } from '../../engine/rows.ts'
+import type { Scope } from '../../service/scopes.ts'
+
+/** What is said of a route once, for all who need it: routing, validation, access and the documents. */
+export interface Route {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  url: string
+  /** One of them is enough. */
+  scopes: readonly Scope[]
+  /** In bytes, where it is not the usual one. */
+  bodyLimit?: number
+  schema: {
+    summary: string
+    params?: Type.TSchema
+    querystring?: Type.TSchema
+    body?: Type.TSchema
+    response?: Record<number, Type.TSchema>
+  }
+}
 
 /** A body in which a field that nobody knows is an error, so that a typo is seen. */
 export function body<P extends Record<string, Type.TSchema>>(properties: P): Type.TObject<P> {

@@ -8,6 +8,7 @@ import {
   nullable,
   Page,
   PoolParams,
+  type Route,
   StateName,
 } from './common.ts'
 
@@ -47,8 +48,10 @@ export const keys = {
   createKeys: {
     method: 'POST',
     url: KEYS,
+    scopes: ['keys:write'],
     bodyLimit: MAX_CREATE_BYTES,
     schema: {
+      summary: 'Make or import keys',
       params: PoolParams,
       body: CreateBody,
       response: { 201: Type.Object({ keyIds: Type.Array(KeyId) }) },
@@ -57,7 +60,9 @@ export const keys = {
   listKeys: {
     method: 'GET',
     url: KEYS,
+    scopes: ['read'],
     schema: {
+      summary: 'List keys',
       params: PoolParams,
       querystring: body({ ...Page, state: Type.Optional(StateName) }),
       response: {
@@ -68,22 +73,32 @@ export const keys = {
   showKey: {
     method: 'GET',
     url: `${KEYS}/:id`,
-    schema: { params: KeyParams, response: { 200: Key } },
+    scopes: ['read'],
+    schema: { summary: 'Show a key', params: KeyParams, response: { 200: Key } },
   },
   updateKey: {
     method: 'PATCH',
     url: `${KEYS}/:id`,
-    schema: { params: KeyParams, body: UpdateBody, response: { 200: Key } },
+    scopes: ['keys:write'],
+    schema: {
+      summary: 'Change a key',
+      params: KeyParams,
+      body: UpdateBody,
+      response: { 200: Key },
+    },
   },
   deleteKey: {
     method: 'DELETE',
     url: `${KEYS}/:id`,
-    schema: { params: KeyParams, response: { 204: Type.Null() } },
+    scopes: ['keys:write'],
+    schema: { summary: 'Delete a key', params: KeyParams, response: { 204: Type.Null() } },
   },
   keepKeyAlive: {
     method: 'POST',
     url: `${KEYS}/:id/keepalive`,
+    scopes: ['leases', 'keys:write'],
     schema: {
+      summary: "Put a key's death off",
       params: KeyParams,
       response: { 200: Type.Object({ keyId: KeyId, expiresAt: nullable(Instant) }) },
     },
@@ -91,9 +106,14 @@ export const keys = {
   revokeLease: {
     method: 'DELETE',
     url: `${KEYS}/:id/lease`,
-    schema: { params: KeyParams, response: { 204: Type.Null() } },
+    scopes: ['leases:admin'],
+    schema: {
+      summary: 'Take a key from its holder',
+      params: KeyParams,
+      response: { 204: Type.Null() },
+    },
   },
-} as const
+} as const satisfies Record<string, Route>
 
 export type CreateBody = Type.Static<typeof CreateBody>
 export type UpdateBody = Type.Static<typeof UpdateBody>

@@ -11,6 +11,7 @@ import {
   nullable,
   optionalBody,
   PoolParams,
+  type Route,
 } from './common.ts'
 
 const MAX_WAIT_MS = 60_000
@@ -75,24 +76,43 @@ export const leases = {
   acquireLease: {
     method: 'POST',
     url: LEASES,
-    schema: { params: PoolParams, body: AcquireBody, response: { 201: Lease } },
+    scopes: ['leases'],
+    schema: {
+      summary: 'Lease a key',
+      params: PoolParams,
+      body: AcquireBody,
+      response: { 201: Lease },
+    },
   },
   showLease: {
     method: 'GET',
     url: `${LEASES}/:leaseId`,
-    schema: { params: LeaseParams, response: { 200: Lease } },
+    scopes: ['leases'],
+    schema: { summary: 'Show a lease', params: LeaseParams, response: { 200: Lease } },
   },
   renewLease: {
     method: 'POST',
     url: `${LEASES}/:leaseId/renew`,
-    schema: { params: LeaseParams, body: RenewBody, response: { 200: Lease } },
+    scopes: ['leases'],
+    schema: {
+      summary: 'Renew a lease',
+      params: LeaseParams,
+      body: RenewBody,
+      response: { 200: Lease },
+    },
   },
   releaseLease: {
     method: 'POST',
     url: `${LEASES}/:leaseId/release`,
-    schema: { params: LeaseParams, body: ReleaseBody, response: { 200: Released } },
+    scopes: ['leases'],
+    schema: {
+      summary: 'Release a lease',
+      params: LeaseParams,
+      body: ReleaseBody,
+      response: { 200: Released },
+    },
   },
-} as const
+} as const satisfies Record<string, Route>
 
 export type AcquireBody = Type.Static<typeof AcquireBody>
 export type RenewBody = Type.Static<typeof RenewBody>

@@ -1,7 +1,7 @@
 /** Pools and their policies. */
 import { Type } from 'typebox'
 import { MAX_KEYS_PER_POOL } from '../../engine/policy.ts'
-import { body, Duration, Instant, nullable, Page, PoolParams, Rest } from './common.ts'
+import { body, Duration, Instant, nullable, Page, PoolParams, Rest, type Route } from './common.ts'
 
 const fields = {
   keyLifetimeMs: nullable(Duration),
@@ -43,7 +43,9 @@ export const pools = {
   listPools: {
     method: 'GET',
     url: '/v1/pools',
+    scopes: ['read'],
     schema: {
+      summary: 'List pools',
       querystring: body(Page),
       response: {
         200: Type.Object({
@@ -56,22 +58,41 @@ export const pools = {
   putPool: {
     method: 'PUT',
     url: '/v1/pools/:pool',
-    schema: { params: PoolParams, body: PolicyBody, response: { 200: Pool, 201: Pool } },
+    scopes: ['pools:write'],
+    schema: {
+      summary: 'Make a pool, or replace its policy',
+      params: PoolParams,
+      body: PolicyBody,
+      response: { 200: Pool, 201: Pool },
+    },
   },
   patchPool: {
     method: 'PATCH',
     url: '/v1/pools/:pool',
-    schema: { params: PoolParams, body: PolicyBody, response: { 200: Pool } },
+    scopes: ['pools:write'],
+    schema: {
+      summary: "Change a pool's policy",
+      params: PoolParams,
+      body: PolicyBody,
+      response: { 200: Pool },
+    },
   },
   showPool: {
     method: 'GET',
     url: '/v1/pools/:pool',
-    schema: { params: PoolParams, response: { 200: ShownPool } },
+    scopes: ['read'],
+    schema: {
+      summary: 'Show a pool, and why it gives no key',
+      params: PoolParams,
+      response: { 200: ShownPool },
+    },
   },
   deletePool: {
     method: 'DELETE',
     url: '/v1/pools/:pool',
+    scopes: ['pools:write'],
     schema: {
+      summary: 'Delete a pool',
       params: PoolParams,
       querystring: body({
         force: Type.Optional(Type.Enum(['true', 'false'], { description: 'delete its keys too' })),
@@ -79,7 +100,7 @@ export const pools = {
       response: { 204: Type.Null() },
     },
   },
-} as const
+} as const satisfies Record<string, Route>
 
 export type PolicyBody = Type.Static<typeof PolicyBody>
 export type Pool = Type.Static<typeof Pool>

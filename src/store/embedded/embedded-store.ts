@@ -159,6 +159,20 @@ export class EmbeddedStore implements Store {
     return policy
   }
 
+  async documents(): Promise<ReadonlyMap<string, string>> {
+    if (this.#reloading !== null) await this.#reloading
+    const documents = new Map(this.#engine.tables.documents)
+    await this.#announce()
+    return documents
+  }
+
+  async putDocument(name: string, text: string | null): Promise<Refusal | null> {
+    if (this.#reloading !== null) await this.#reloading
+    const refusal = this.#engine.putDocument(name, text)
+    await this.#announce()
+    return refusal
+  }
+
   async settle(budgetMs: number): Promise<void> {
     if (this.#reloading !== null) return
     this.#announced = NEVER
