@@ -89,7 +89,7 @@ class SlotPool {
     const { now } = this.clock
     const slot = this.pool.draw(now)
     if (slot <= 0) throw new Error('nothing to draw')
-    this.pool.grant(slot, POLICY.leaseTtlMs, now)
+    this.pool.grant(slot, POLICY.leaseTtlMs, undefined, now)
     return slot
   }
 

@@ -9,6 +9,7 @@ import { HttpServer } from '../src/http/server.ts'
 import { Log } from '../src/log.ts'
 import { SystemRandom } from '../src/random.ts'
 import { DEFAULT_POOL, Orchestrator } from '../src/service/orchestrator.ts'
+import { KEY_BYTES } from '../src/service/vault.ts'
 import { EmbeddedStore } from '../src/store/embedded/embedded-store.ts'
 import type { StoreEvents } from '../src/store/store.ts'
 import { answerParent } from './child.ts'
@@ -48,7 +49,11 @@ const tasks = {
   async start(survivors: number, mortals: number, inMs: number) {
     // No lease ends before its key dies, so that a draw's answer tells the death of the key.
     const policy = { ...POLICY, leaseTtlMs: POLICY.maxLeaseTtlMs }
-    const orchestrator = await Orchestrator.start(clock, openStore, policy)
+    const orchestrator = await Orchestrator.start(clock, openStore, {
+      policy,
+      masterKeys: () => [Buffer.alloc(KEY_BYTES)],
+      random: new SystemRandom(),
+    })
     const create = async (count: number, lifetimeMs: number): Promise<void> => {
       const [created] = await orchestrator.run(DEFAULT_POOL, [{ op: 'create', count, lifetimeMs }])
       if (isRefusal(created)) throw new Error(created.code)

@@ -24,6 +24,8 @@ export interface Config {
   leaseTtlMs: number | undefined
   maxKeys: number | undefined
   maxTotalKeys: number
+  /** Undefined: the server makes a key of its own. */
+  encryptionKeyFile: string | undefined
   logLevel: LogLevel
 }
 
@@ -42,8 +44,8 @@ interface Setting<T> extends Kind<T> {
   /** What stands for the value in the help; none: the flag is a switch. */
   placeholder?: string
   fallback: string
-  /** Not given, it is undefined: what applies then may be saved already, else it is the fallback. */
-  isSaved?: true
+  /** Not given, it is undefined, and the fallback only says what applies then. */
+  isOptional?: true
   help: string
 }
 
@@ -89,7 +91,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'key-lifetime',
     placeholder: 'DURATION',
     fallback: '5m',
-    isSaved: true,
+    isOptional: true,
     help: 'life of a key from its creation or last keep-alive',
     ...duration(),
   },
@@ -97,7 +99,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'lease-ttl',
     placeholder: 'DURATION',
     fallback: '60s',
-    isSaved: true,
+    isOptional: true,
     help: 'time after which a lease ends that was not released',
     ...duration(),
   },
@@ -105,7 +107,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'max-keys',
     placeholder: 'NUMBER',
     fallback: String(MAX_KEYS_PER_POOL),
-    isSaved: true,
+    isOptional: true,
     help: 'keys that the default pool may hold',
     ...wholeNumber(1, MAX_KEYS_PER_POOL),
   },
@@ -115,6 +117,15 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     fallback: '16000000',
     help: 'keys that all pools may hold together',
     ...wholeNumber(1, MAX_SLOTS),
+  },
+  encryptionKeyFile: {
+    flag: 'encryption-key-file',
+    placeholder: 'FILE',
+    fallback: 'encryption.key in the data directory',
+    isOptional: true,
+    help: 'what the values of keys are encrypted with',
+    must: 'the path of a file',
+    parse: (text) => (text === '' || text.includes('\0') ? undefined : text),
   },
   logLevel: {
     flag: 'log-level',
@@ -153,11 +164,11 @@ function readFlags(args: string[]): Flags {
 }
 
 function readSetting(setting: Setting<unknown>, flags: Flags, env: NodeJS.ProcessEnv): unknown {
-  const { flag, fallback, isSaved, must, parse } = setting
+  const { flag, fallback, isOptional, must, parse } = setting
   const variable = variableOf(flag)
   const given = flags[flag]?.toString()
   const fromEnv = env[variable] === '' ? undefined : env[variable]
-  if (given === undefined && fromEnv === undefined && isSaved === true) return undefined
+  if (given === undefined && fromEnv === undefined && isOptional === true) return undefined
   const text = given ?? fromEnv ?? fallback
   const value = parse(text)
   if (value !== undefined) return value

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { ConfigError } from '../config.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { JournalError } from '../store/embedded/journal.ts'
+import { MasterKeyError } from '../service/vault.ts'
 import { StoreFailure } from '../store/store.ts'
 import { backup, BACKUP_HELP, check, CHECK_HELP, restore, RESTORE_HELP } from './data.ts'
 import { serve, SERVE_HELP } from './serve.ts'
@@ -73,7 +74,7 @@ try {
       `token-orchestrator: ${error.message}\nSee token-orchestrator ${command} --help.\n`,
     )
     process.exitCode = USAGE_ERROR
-  } else if (error instanceof JournalError) {
+  } else if (error instanceof JournalError || error instanceof MasterKeyError) {
     process.stderr.write(`token-orchestrator: ${error.message}\n`)
     process.exitCode = 1
   } else if (error instanceof StoreFailure) {

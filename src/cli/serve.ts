@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { type Clock, SystemClock } from '../clock.ts'
 import { type Config, readConfig, settingsHelp } from '../config.ts'
 import type { Policy } from '../engine/policy.ts'
+import { encryptionKeys } from './encryption-keys.ts'
 import { HttpServer } from '../http/server.ts'
 import type { TableLimits } from '../engine/tables.ts'
 import { Log } from '../log.ts'
@@ -27,7 +28,7 @@ ${settingsHelp()}
 
 /**
  * Runs a server until a signal ends it. @returns the exit code.
- * @throws ConfigError, JournalError
+ * @throws ConfigError, JournalError, MasterKeyError, StoreFailure
  */
 export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const config = readConfig(args, env)
@@ -37,7 +38,11 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
   const orchestrator = await Orchestrator.start(
     clock,
     (events) => openStore(config, clock, events, log),
-    givenPolicy(config),
+    {
+      policy: givenPolicy(config),
+      masterKeys: () => encryptionKeys(config, log),
+      random: new SystemRandom(),
+    },
   )
   const server = await HttpServer.create(orchestrator, log)
   let port

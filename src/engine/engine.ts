@@ -1,6 +1,8 @@
 import { DeadlinePages, Deadlines } from './deadlines.ts'
 import { REFUSED, type Refusal } from './errors.ts'
-import type { Lease, Operation, PoolCounts, Result } from './operations.ts'
+import { parseKeyId } from './ids.ts'
+import type { MakeRoom } from './key-operations.ts'
+import type { FoundLease, Lease, Operation, PoolCounts, Result } from './operations.ts'
 import { contradiction, type Policy } from './policy.ts'
 import { perform } from './perform.ts'
 import { Pool, UNSETTLED } from './pool.ts'
@@ -9,6 +11,9 @@ import { RecordError } from './records.ts'
 import { MAX_POOL_NUMBER, State } from './rows.ts'
 import { type TableLimits, Tables } from './tables.ts'
 import { endWithKey, isDead, lapse } from './transitions.ts'
+import { heldLeaseOf } from './views.ts'
+
+const id = new Uint32Array(4)
 
 /** Keys settled before each run: more than that is a storm, which must not slow every request. */
 const SETTLED_BEFORE_RUN = 16
@@ -16,7 +21,14 @@ const SETTLED_BEFORE_RUN = 16
 const PLACES_A_TURN = 4096
 
 /** Operations that change nothing. */
-const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe', 'recall'])
+const READS = new Set<Operation['op']>([
+  'show',
+  'showLease',
+  'list',
+  'listLeases',
+  'describe',
+  'recall',
+])
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run {
@@ -143,6 +155,25 @@ export class Engine {
     return this.frozen
   }
 
+  /**
+   * The leases of the keys that are that secret: that have a value with that digest, or are plain and have
+   * that id; over all pools.
+   */
+  find(digest: string, keyId: string, now: number): FoundLease[] {
+    const { rows, index, details } = this.#tables
+    const slots = [...details.find(digest)]
+    const plain = parseKeyId(keyId, id) ? index.find(id) : 0
+    if (plain !== 0 && details.get(plain).value === null) slots.push(plain)
+    const found: FoundLease[] = []
+    for (const slot of slots) {
+      const pool = this.#byNumber[rows.pool(slot)]!
+      if (this.#byName.get(pool.name) !== pool || !pool.settleKey(slot, now)) continue
+      if (rows.state(slot) !== State.leased) continue
+      found.push({ pool: pool.name, ...heldLeaseOf(this.#tables, slot) })
+    }
+    return found
+  }
+
   /** Keys of all pools by state, as far as they are settled. Those of pools that are gone are gone. */
   stateCounts(): number[] {
     const counts = [...this.#tables.stateCounts]
@@ -228,14 +259,16 @@ export class Engine {
       run.leases = []
       return { leases }
     }
-    if (operation.op === 'create') {
-      const full = this.#whyFull(pool, operation.count, now)
-      if (full !== null) return full
-      if (!this.#tables.index.prepare(operation.count, PLACES_A_TURN)) return UNSETTLED
-    }
-    const result = perform(this.#tables, pool, operation, run.leases, run.results, now)
+    const { leases, results } = run
+    const result = perform(this.#tables, pool, operation, leases, results, this.#makeRoom, now)
     if (operation.op === 'acquire' && result !== UNSETTLED) run.leases = []
     return result
+  }
+
+  readonly #makeRoom: MakeRoom = (pool, count, now) => {
+    const full = this.#whyFull(pool, count, now)
+    if (full !== null) return full
+    return this.#tables.index.prepare(count, PLACES_A_TURN) ? null : UNSETTLED
   }
 
   /** Why `count` more keys do not fit; null if they do. Dead keys are no reason: they are settled first. */

@@ -20,6 +20,7 @@ export const ERRORS = {
   storage_full: { status: 503, title: 'The disk is full; nothing can be changed.' },
   storage_failed: { status: 503, title: 'The disk failed; the outcome is unknown.' },
   not_durable: { status: 409, title: 'The server keeps its state in memory only.' },
+  value_unreadable: { status: 500, title: 'The value of the key will not decrypt.' },
   internal_error: { status: 500, title: 'The server failed; the outcome is unknown.' },
   key_not_found: { status: 404, title: 'No such key.' },
   pool_not_found: { status: 404, title: 'No such pool.' },
@@ -39,6 +40,7 @@ export const ERRORS = {
   pool_empty: { status: 409, title: 'The pool has no key that could become available.' },
   pool_full: { status: 409, title: 'The pool would hold more keys than its maxKeys.' },
   invalid_cursor: { status: 400, title: 'The cursor is not one that this server gave.' },
+  duplicate_value: { status: 409, title: 'The pool holds that value already.' },
   server_full: { status: 409, title: 'The server would hold more keys than --max-total-keys.' },
 } as const
 
@@ -64,6 +66,8 @@ export interface Refusal {
   readonly detail?: string
   /** `lease_ended`: how it ended, where still known. */
   readonly reason?: EndReason
+  /** `duplicate_value`: its place in the call, and the key or the earlier place that has it. */
+  readonly duplicate?: { index: number; keyId: string } | { index: number; firstIndex: number }
   /** `pool_exhausted`: ms until the earliest end of a lease or cooldown. */
   readonly retryAfterMs?: number
   /** `pool_exhausted`, `pool_empty`: the keys by state. */

@@ -7,16 +7,19 @@ const GRANTED = 3 // low words; word 6 has the high bits of all three: 16, 8 and
 const TTL = 4
 const LOST_COOLDOWN = 5
 const HIGHS = 6
-const SLOT = 7 // in a free row: the next free row
-export const HOLD_DEADLINE_WORD = 8
-const STRIDE = 9
+const HOLDER = 7
+const SLOT = 8 // in a free row: the next free row
+export const HOLD_DEADLINE_WORD = 9
+const NEXT = 10 // the neighbours in the list of the holder's leases
+const PREVIOUS = 11
+const STRIDE = 12
 
 /** Words of a hold that say all about its lease. */
-export const HOLD_RECORD_WORDS = 7
+export const HOLD_RECORD_WORDS = 8
 
 /**
  * What keeps a key from being drawn, a lease or a cooldown, and what only a lease needs. Apart from
- * the key's row, since most keys are free: a free key costs nothing here. Words 0-6 are a lease's part of
+ * the key's row, since most keys are free: a free key costs nothing here. Words 0-7 are a lease's part of
  * what a journal keeps.
  */
 export class Holds extends Table {
@@ -26,6 +29,7 @@ export class Holds extends Table {
 
   begin(hold: number, slot: number): void {
     this.words[hold * STRIDE + SLOT] = slot
+    this.words[hold * STRIDE + HOLDER] = 0
     this.words[hold * STRIDE + HOLD_DEADLINE_WORD] = 0
   }
 
@@ -71,6 +75,29 @@ export class Holds extends Table {
   lostCooldownMs(hold: number): number {
     const at = hold * STRIDE
     return this.words[at + LOST_COOLDOWN]! + (this.words[at + HIGHS]! >>> 24) * HIGH
+  }
+
+  /** The number in `Holders` of whose lease it is; 0: nobody's who has a name. */
+  holder(hold: number): number {
+    return this.words[hold * STRIDE + HOLDER]!
+  }
+
+  setHolder(hold: number, holder: number): void {
+    this.words[hold * STRIDE + HOLDER] = holder
+  }
+
+  next(hold: number): number {
+    return this.words[hold * STRIDE + NEXT]!
+  }
+
+  previous(hold: number): number {
+    return this.words[hold * STRIDE + PREVIOUS]!
+  }
+
+  /** Makes two holds neighbours. */
+  link(previous: number, next: number): void {
+    this.words[previous * STRIDE + NEXT] = next
+    this.words[next * STRIDE + PREVIOUS] = previous
   }
 
   /** Copies what says all about the lease into HOLD_RECORD_WORDS words. */

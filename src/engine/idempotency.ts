@@ -1,5 +1,5 @@
 import { REFUSED, type Refusal } from './errors.ts'
-import type { Result } from './operations.ts'
+import type { Answers, Result } from './operations.ts'
 import { NEVER } from './rows.ts'
 
 /** How long a success is remembered, in ms. */
@@ -13,7 +13,11 @@ const TIDY_AFTER_MS = 1000
  * somebody asks again.
  */
 export type Reference =
-  { keyIds: string[] } | { leaseIds: string[] } | { leaseId: string } | { result: Result }
+  | Answers['create']
+  | Answers['import']
+  | { leaseIds: string[] }
+  | { leaseId: string }
+  | { result: Result }
 
 interface Memory {
   /** Tells one body from another. */
@@ -91,7 +95,7 @@ export class Idempotency {
 }
 
 function referenceTo(result: Result): Reference {
-  if ('keyIds' in result) return { keyIds: result.keyIds }
+  if ('keyIds' in result) return result
   if ('leases' in result) return { leaseIds: result.leases.map(({ leaseId }) => leaseId) }
   if ('lease' in result) return { leaseId: result.lease.leaseId }
   return { result }

@@ -1,9 +1,10 @@
 import { formatKeyId, formatUuid, parseKeyId } from './ids.ts'
 import type { Pool } from './pool.ts'
+import { State } from './rows.ts'
 import type { Tables } from './tables.ts'
 
-/** Up to this many keys a pool is listed from its own set, which is read whole and sorted. */
-const SMALL_POOL = 4096
+/** Up to this many keys are read whole and sorted, out of a list of their own. */
+const FEW = 4096
 /** Index places looked at for one page of a larger pool; after that the page is short. */
 const MAX_LOOKED = 32_768
 const LOOKED_AT_A_TIME = 2048
@@ -13,13 +14,15 @@ const LARGEST_WORD = 0xffffffff
 /**
  * One page of a pool's keys, in the order of their ids. Ids never change, so that a key which is there
  * throughout appears exactly once, and a cursor is just an id: it needs no memory here and outlives
- * restarts. A large pool is read from the index, which is in that order already.
+ * restarts. Where there are many to choose from they are read from the index, which is in that order already.
  */
 export class Listing {
   readonly #tables: Tables
   readonly #pool: Pool
   readonly #after = new Uint32Array(4)
   #fromStart = true
+  /** All that may be wanted, where it is few. */
+  #few: number[] | null = null
 
   constructor(tables: Tables, pool: Pool) {
     this.#tables = tables
@@ -34,11 +37,27 @@ export class Listing {
   }
 
   /**
+   * Where only keys of that state are wanted, or leases of that holder, it need not look at all. What it visits
+   * may still be something else.
+   */
+  narrow(state: State | null, holder: string | null, now: number): void {
+    const { sets, number } = this.#pool
+    const { holds, holders } = this.#tables
+    if (holder !== null) {
+      const few = [...holders.leases(number, holder).take(FEW + 1)]
+      if (few.length <= FEW) this.#few = few.map((hold) => holds.slot(hold))
+    } else if (state !== null && this.#pool.nextDue > now && sets.count(state) <= FEW) {
+      this.#few = Array.from({ length: sets.count(state) }, (_, at) => sets.at(state, at))
+    }
+  }
+
+  /**
    * Gives `visit` the slots that follow, until it answers false or the page has cost enough. Visiting
    * may remove the slot visited. Returns the cursor to go on from; null: there are no more.
    */
   visit(visit: (slot: number) => boolean): string | null {
-    if (this.#pool.sets.size <= SMALL_POOL) return this.#visitSorted(this.#wholeSet(), visit)
+    if (this.#few === null && this.#pool.sets.size <= FEW) this.#few = this.#wholeSet()
+    if (this.#few !== null) return this.#visitSorted(this.#few, visit)
     const { index } = this.#tables
     const span = Math.ceil(PREFIXES / index.places) * LOOKED_AT_A_TIME
     let looked = 0

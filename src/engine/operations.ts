@@ -1,3 +1,4 @@
+import type { SealedValue } from './details.ts'
 import type { EndReason, Refusal } from './errors.ts'
 import type { StateName } from './rows.ts'
 import type { Outcome } from './transitions.ts'
@@ -8,6 +9,7 @@ import type { Outcome } from './transitions.ts'
  */
 export type Operation =
   | CreateOperation
+  | ImportOperation
   | AcquireOperation
   | RenewOperation
   | ReleaseOperation
@@ -19,6 +21,8 @@ export type Operation =
   | ShowOperation
   | ShowLeaseOperation
   | ListOperation
+  | ListLeasesOperation
+  | RevokeLeasesOperation
   | DescribeOperation
   | RecallOperation
   | RememberOperation
@@ -30,6 +34,23 @@ export interface CreateOperation {
   lifetimeMs?: number | null
 }
 
+/** Keys with values, all or none. */
+export interface ImportOperation {
+  op: 'import'
+  keys: readonly NewKey[]
+  /** What becomes of a value that the pool holds already: the call is refused, or it is passed over. */
+  onDuplicate: 'refuse' | 'skip'
+}
+
+export interface NewKey {
+  value: SealedValue
+  name: string | null
+  /** A JSON object, as text. */
+  metadata: string | null
+  /** Undefined: that of the pool, as of a generated key; null: it never dies. */
+  lifetimeMs?: number | null | undefined
+}
+
 /**
  * Leases for up to `count` random available keys, or for the one with that id. With a count of 0 none, but
  * what is said where there is none.
@@ -39,6 +60,8 @@ export interface AcquireOperation {
   count: number
   ttlMs?: number | undefined
   keyId?: string | undefined
+  /** Whose they are. */
+  holder?: string | undefined
 }
 
 /** Without `ttlMs` the TTL of the grant or the last renewal. */
@@ -82,6 +105,8 @@ export interface UpdateOperation {
   /** Why it is disabled, for those who look. */
   reason?: string | undefined
   coolingUntil?: null
+  name?: string | null | undefined
+  metadata?: string | null | undefined
 }
 
 export interface RemoveOperation {
@@ -107,6 +132,22 @@ export interface ListOperation {
   cursor?: string | undefined
 }
 
+/** Leases in the order of their keys' ids, after `cursor`. */
+export interface ListLeasesOperation {
+  op: 'listLeases'
+  limit: number
+  holder?: string | undefined
+  cursor?: string | undefined
+}
+
+/** Revokes up to `limit` leases of a holder that were granted by then, the oldest first. */
+export interface RevokeLeasesOperation {
+  op: 'revokeLeases'
+  holder: string
+  limit: number
+  grantedBy: number
+}
+
 export interface DescribeOperation {
   op: 'describe'
 }
@@ -130,15 +171,40 @@ export interface RememberOperation {
 export interface Lease {
   leaseId: string
   keyId: string
+  /** Of a key with a value: encrypted. */
+  sealed: string | null
+  name: string | null
+  /** A JSON object, as text. */
+  metadata: string | null
   fencingToken: number
+  holder: string | null
   grantedAt: number
   expiresAt: number
   /** Null: the key does not die by itself. */
   keyExpiresAt: number | null
 }
 
+/** A lease as others than its holder may see it. */
+export interface HeldLease {
+  keyId: string
+  fencingToken: number
+  holder: string | null
+  grantedAt: number
+  expiresAt: number
+}
+
+/** A lease that was found by a secret. */
+export interface FoundLease extends HeldLease {
+  pool: string
+}
+
 export interface Key {
   keyId: string
+  name: string | null
+  /** A JSON object, as text. */
+  metadata: string | null
+  /** Whether it carries a credential apart from its id. */
+  hasValue: boolean
   state: StateName
   createdAt: number
   keepAliveAt: number
@@ -148,8 +214,8 @@ export interface Key {
   disabledReason: string | null
   failures: number
   coolingUntil: number | null
-  /** The current lease without its id, which only its holder may know. */
-  lease: { fencingToken: number; grantedAt: number; expiresAt: number } | null
+  /** The current lease. */
+  lease: Omit<HeldLease, 'keyId'> | null
 }
 
 export interface PoolCounts {
@@ -164,6 +230,8 @@ export interface PoolCounts {
 /** What each operation answers when it is not refused. */
 export interface Answers {
   create: { keyIds: string[] }
+  /** `skipped`: places in the call, and the keys that hold their values. */
+  import: { keyIds: string[]; skipped: { index: number; keyId: string }[] }
   acquire: { leases: Lease[] }
   renew: { lease: Lease }
   release: { released: true } | { released: false; reason: EndReason }
@@ -175,6 +243,8 @@ export interface Answers {
   show: { key: Key }
   showLease: { lease: Lease }
   list: { keys: Key[]; nextCursor: string | null }
+  listLeases: { heldLeases: HeldLease[]; nextCursor: string | null }
+  revokeLeases: { revoked: number }
   describe: { counts: PoolCounts }
   /** What it came to, as it is now; null: it is a new one. */
   recall: { results: readonly Result[] | null }

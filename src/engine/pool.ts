@@ -90,6 +90,13 @@ export class Pool {
     return this.settleKey(slot, now) ? slot : 0
   }
 
+  /** The slot of the key of this pool that has the value with that digest; 0 if there is none. */
+  findValue(digest: string, now: number): number {
+    const { rows, details } = this.#tables
+    const slot = details.find(digest).find((slot) => rows.pool(slot) === this.number)
+    return slot !== undefined && this.settleKey(slot, now) ? slot : 0
+  }
+
   /** The slot of the key that this current lease holds, or why it holds none. */
   findLease(lease: LeaseRef, now: number): number | Refusal {
     const { rows } = this.#tables
@@ -148,11 +155,12 @@ export class Pool {
     }
   }
 
-  /** Leases an available key. */
-  grant(slot: number, ttlMs: number, now: number): void {
+  /** Leases an available key, to a holder with that name if there is one. */
+  grant(slot: number, ttlMs: number, holder: string | undefined, now: number): void {
     const { rows, holds, random } = this.#tables
     const hold = this.#takeHold(slot)
     for (let word = 0; word < 3; word++) holds.setSecretWord(hold, word, random.uint32())
+    if (holder !== undefined) this.#tables.holders.add(hold, this.number, holder)
     transitions.grant(rows, holds, slot, this.policy, this.#tables.nextToken(now), ttlMs, now)
     this.#changed(slot, State.available, ChangeKind.leased)
   }
@@ -211,6 +219,7 @@ export class Pool {
     this.sets.add(slot, state)
     this.#lives.set(slot, rows.expiresAt(slot))
     this.#align(slot, state)
+    if (state === State.leased) this.#tables.holders.restoreLease(rows.hold(slot))
   }
 
   /** Ends a lease or cooldown whose time is over. */
@@ -266,6 +275,7 @@ export class Pool {
       if (state === State.available) this.#tables.onAvailable?.(this.name)
     }
     let hold = rows.hold(slot)
+    if (before === State.leased && state !== State.leased) this.#tables.holders.remove(hold)
     if (state === State.leased || state === State.cooling) {
       if (hold === 0) hold = this.#takeHold(slot)
       const until = rows.until(slot)
@@ -285,8 +295,9 @@ export class Pool {
   }
 
   #dropHold(slot: number, hold: number): void {
-    const { rows, holds } = this.#tables
+    const { rows, holds, holders } = this.#tables
     this.#holds.delete(hold)
+    holders.remove(hold)
     holds.give(hold)
     rows.setHold(slot, 0)
   }
@@ -315,6 +326,7 @@ export class Pool {
     this.sets.remove(slot, rows.state(slot))
     index.remove(slot)
     this.#tables.setDisabledReason(slot, null)
+    this.#tables.details.forget(slot)
     rows.end(slot)
   }
 }

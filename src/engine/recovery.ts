@@ -1,5 +1,7 @@
 import { KeyIndexFill, PARTS } from './key-index-fill.ts'
+import type { Detail } from './details.ts'
 import type { Engine, SavedPool } from './engine.ts'
+import type { SavedHolder } from './holders.ts'
 import type { SavedMemory } from './idempotency.ts'
 import { DEFAULT_POLICY } from './policy.ts'
 import { endOfRecord, readRecord, RecordError } from './records.ts'
@@ -40,6 +42,10 @@ export class Recovery {
       this.#pools.push({ ...pool, policy: { ...DEFAULT_POLICY, ...pool.policy } })
     } else if (kind === 'reason') {
       this.#reasons.set(Number(id), value)
+    } else if (kind === 'key') {
+      this.#engine.tables.details.restore(Number(id), JSON.parse(value) as Detail)
+    } else if (kind === 'holder') {
+      this.#engine.tables.holders.restore(JSON.parse(value) as SavedHolder)
     } else if (kind === 'document') {
       this.#engine.tables.restoreDocument(id, value)
     } else if (kind === 'request') {
@@ -114,6 +120,8 @@ export class Recovery {
       tables.restoreDisabledReason(slot, reason)
       if (!tables.rows.isLive(slot)) tables.setDisabledReason(slot, null)
     }
+    tables.details.restored((slot) => tables.rows.isLive(slot))
+    tables.holders.restored((hold) => tables.rows.token(tables.holds.slot(hold)))
     tables.idempotency.restored()
     this.#engine.restored()
   }

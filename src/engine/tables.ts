@@ -1,5 +1,7 @@
 import { CHANGE_NAMES, type Change, type ChangeKind } from './changes.ts'
 import { DeadlinePages } from './deadlines.ts'
+import { Details } from './details.ts'
+import { Holders } from './holders.ts'
 import { HOLD_DEADLINE_WORD, Holds } from './holds.ts'
 import { Idempotency } from './idempotency.ts'
 import { formatKeyId } from './ids.ts'
@@ -7,7 +9,7 @@ import { KeyIndex } from './key-index.ts'
 import { Pages } from './pages.ts'
 import type { Random } from './random.ts'
 import { LIFE_WORD, Rows } from './rows.ts'
-import { Unsaved } from './unsaved.ts'
+import type { Save, Unsaved } from './unsaved.ts'
 
 export interface TableLimits {
   /** Keys in all pools together. */
@@ -24,9 +26,11 @@ export class Tables {
   readonly lifePages: DeadlinePages
   readonly holdPages: DeadlinePages
   readonly random: Random
+  readonly #save: Save = (name, text) => this.unsaved?.entries.set(name, text)
+  readonly holders: Holders
+  readonly details = new Details(this.#save)
   readonly idempotency = new Idempotency((key, memory) => {
-    const saved = memory && JSON.stringify({ key, ...memory })
-    this.unsaved?.entries.set(`request/${key}`, saved)
+    this.#save(`request/${key}`, memory && JSON.stringify({ key, ...memory }))
   })
   readonly #documents = new Map<string, string>()
   readonly #disabledReasons = new Map<number, string>()
@@ -47,6 +51,7 @@ export class Tables {
     const { maxTotalKeys, maxPools } = limits
     this.rows = new Rows(maxTotalKeys)
     this.holds = new Holds(maxTotalKeys)
+    this.holders = new Holders(this.holds, this.#save)
     this.index = new KeyIndex(this.rows)
     this.setPages = new Pages(maxTotalKeys, maxPools)
     const { rows, holds } = this
@@ -81,7 +86,7 @@ export class Tables {
   setDocument(name: string, text: string | null): void {
     if (text !== null) this.#documents.set(name, text)
     else if (!this.#documents.delete(name)) return
-    this.unsaved?.entries.set(`document/${name}`, text)
+    this.#save(`document/${name}`, text)
   }
 
   /** It is saved already. */
@@ -97,7 +102,7 @@ export class Tables {
   setDisabledReason(slot: number, reason: string | null): void {
     if (reason !== null) this.#disabledReasons.set(slot, reason)
     else if (!this.#disabledReasons.delete(slot)) return
-    this.unsaved?.entries.set(`reason/${slot}`, reason)
+    this.#save(`reason/${slot}`, reason)
   }
 
   /** It is saved already. */

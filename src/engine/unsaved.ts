@@ -1,5 +1,8 @@
 import type { Rows } from './rows.ts'
 
+/** Notes what is to be saved under a name; null: it is gone. */
+export type Save = (name: string, text: string | null) => void
+
 /**
  * What has changed since it was last saved. What time does is not among it: that follows from the rows
  * and the instant, which is therefore saved instead.

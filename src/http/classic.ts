@@ -27,7 +27,8 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
       }
       const drawn = await orchestrator.acquire(DEFAULT_POOL, { op: 'acquire', count: 1 })
       if (isRefusal(drawn)) return nothingToDraw(reply, drawn)
-      const { keyId, leaseId, fencingToken, expiresAt } = drawn.leases[0]!
+      const lease = drawn.leases[0]!
+      const { keyId, leaseId, fencingToken, expiresAt, sealed } = lease
       const body: Drawn = {
         keyId,
         key_id: keyId,
@@ -35,6 +36,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
         fencingToken,
         blockedUntil: iso(expiresAt),
       }
+      if (sealed !== null) body.value = await orchestrator.valueOf(DEFAULT_POOL, lease)
       return body
     },
   })

@@ -10,9 +10,10 @@ export function problem(code: ErrorCode, detail?: string): string {
 }
 
 /** The same of a refusal, with all that the engine says about it. */
-export function problemOf({ code, detail, reason, retryAfterMs, counts }: Refusal): object {
+export function problemOf(refusal: Refusal): object {
+  const { code, detail, reason, duplicate, retryAfterMs, counts } = refusal
   const { status, title } = ERRORS[code]
-  return { title, status, code, detail, reason, retryAfterMs, ...counts }
+  return { title, status, code, detail, reason, ...duplicate, retryAfterMs, ...counts }
 }
 
 /** To be thrown for what is wrong with a request in a way that no schema says. */

@@ -2,19 +2,36 @@ import type { Clock } from '../clock.ts'
 import {
   type AcquireOperation,
   type CreateOperation,
+  type ImportOperation,
+  isRefusal,
+  type Lease,
   type Operation,
   type Result,
   type Results,
 } from '../engine/operations.ts'
 import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
+import type { Random } from '../engine/random.ts'
 import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
 import { type Acquired, operationsOf, type Request, type RunPool, Waiters } from './waiters.ts'
 import { type Repeatable, Requests } from './requests.ts'
+import { type NewValue, Values } from './values.ts'
+import { UnreadableValue, Vault } from './vault.ts'
 
 /** The pool of the classic API, which is always there. */
 export const DEFAULT_POOL = 'default'
+
+/** Leases revoked with one commit. */
+const REVOKED_AT_A_TIME = 1000
+
+export interface StartOptions {
+  /** What is given of the default pool's policy, which goes before what it was. */
+  policy: Partial<Policy>
+  /** Asked for once the store is open: the first encrypts, the others are those that did before. */
+  masterKeys: () => readonly Buffer[]
+  random: Random
+}
 
 /** The application, whatever protocol it is spoken to by: one store and the timer that keeps it tidy. */
 export class Orchestrator {
@@ -22,35 +39,37 @@ export class Orchestrator {
   readonly #sweeper: Sweeper
   readonly #waiters: Waiters
   readonly #requests: Requests
+  readonly #run: RunPool = (pool, operations) => this.#store.run(pool, operations)
   readonly #failure = Promise.withResolvers<StoreFailure>()
   #store!: Store
+  #values!: Values
   #storeHealth: 'ok' | 'storage_full' = 'ok'
   #draining = false
 
   private constructor(clock: Clock) {
     this.#clock = clock
-    const run: RunPool = (pool, operations) => this.#store.run(pool, operations)
-    this.#waiters = new Waiters(clock, run)
-    this.#requests = new Requests(run)
+    this.#waiters = new Waiters(clock, this.#run)
+    this.#requests = new Requests(this.#run)
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
   /**
-   * Opens the store and sees to it that the default pool is there. What is given of its policy goes before
-   * what it was.
-   * @throws what `openStore` throws, StoreFailure where the policy cannot be saved, and Error where it
-   *   contradicts itself.
+   * Opens the store and sees to it that the default pool is there.
+   * @throws what `openStore` throws, StoreFailure where the policy cannot be saved, Error where it
+   *   contradicts itself, and MasterKeyError where values cannot be read.
    */
   static async start(
     clock: Clock,
     openStore: (events: StoreEvents) => Store | Promise<Store>,
-    given: Partial<Policy>,
+    { policy, masterKeys, random }: StartOptions,
   ): Promise<Orchestrator> {
     const orchestrator = new Orchestrator(clock)
     const store = await openStore(orchestrator.#events())
     orchestrator.#store = store
     try {
-      await orchestrator.#putDefaultPool(given)
+      await orchestrator.#putDefaultPool(policy)
+      const vault = await Vault.open(store, masterKeys(), random)
+      orchestrator.#values = new Values(vault, clock, random, orchestrator.#run)
     } catch (error) {
       await orchestrator.close()
       throw error
@@ -117,6 +136,58 @@ export class Orchestrator {
       const [created] = await this.#store.run(pool, [operation, ...(remember ? [remember] : [])])
       return created
     }) as Promise<Result<CreateOperation>>
+  }
+
+  /** Takes in credentials that somebody holds already. */
+  async importKeys(
+    pool: string,
+    values: readonly NewValue[],
+    onDuplicate: ImportOperation['onDuplicate'],
+    repeatable: Repeatable | null,
+  ): Promise<Result<ImportOperation>> {
+    const keys = await this.#values.sealAll(pool, values)
+    return this.#requests.once(pool, repeatable, async (remember) => {
+      const operation: ImportOperation = { op: 'import', keys, onDuplicate }
+      const [imported] = await this.#store.run(pool, [operation, ...(remember ? [remember] : [])])
+      return imported
+    }) as Promise<Result<ImportOperation>>
+  }
+
+  /** Makes keys with values that begin so. */
+  async generateKeys(
+    pool: string,
+    count: number,
+    prefix: string,
+    repeatable: Repeatable | null,
+  ): Promise<Result<ImportOperation>> {
+    const values = await this.#values.generate(count, prefix)
+    return this.importKeys(pool, values, 'refuse', repeatable)
+  }
+
+  /** The credential of a leased key that has one. @throws UnreadableValue; the key is disabled then. */
+  async valueOf(pool: string, lease: Lease): Promise<string> {
+    const [value] = await this.#values.openAll(pool, [lease])
+    if (typeof value === 'string') return value
+    throw new UnreadableValue('a value will not decrypt')
+  }
+
+  /** The credentials of many leases; null: the key is plain; undefined: it was unreadable, and is disabled. */
+  valuesOf(pool: string, leases: readonly Lease[]): Promise<(string | null | undefined)[]> {
+    return this.#values.openAll(pool, leases)
+  }
+
+  /** Revokes what that holder holds now. Returns how many leases it was. */
+  async revokeLeases(pool: string, holder: string): Promise<number | Refusal> {
+    const grantedBy = this.#clock.now()
+    const limit = REVOKED_AT_A_TIME
+    for (let total = 0; ;) {
+      const [result] = await this.#store.run(pool, [
+        { op: 'revokeLeases', holder, limit, grantedBy },
+      ])
+      if (isRefusal(result)) return result
+      total += result.revoked
+      if (result.revoked < limit) return total
+    }
   }
 
   /** All kinds of operations. Those that acquire do not wait, and do not overtake who does. */

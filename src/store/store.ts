@@ -1,6 +1,6 @@
 import type { Change, ChangeName } from '../engine/changes.ts'
 import type { Refusal } from '../engine/errors.ts'
-import type { Operation, PoolCounts, Results } from '../engine/operations.ts'
+import type { FoundLease, Operation, PoolCounts, Results } from '../engine/operations.ts'
 import type { Policy } from '../engine/policy.ts'
 
 /**
@@ -30,6 +30,14 @@ export interface Store {
   policy(name: string): Promise<Policy | undefined>
   /** A page of all pools, in an order that never changes. */
   pools(limit: number, cursor?: string): Promise<PoolPage | Refusal>
+
+  /**
+   * The leases of the keys that are that secret: that have a value with that digest, or are plain and have that
+   * id; over all pools, and taking time for each pool that has the value.
+   */
+  find(digest: string, keyId: string): Promise<FoundLease[]>
+  /** Whether any key has a value. */
+  holdsValues(): Promise<boolean>
 
   /** What is kept by name beside pools and keys: few and small things, such as access tokens. */
   documents(): Promise<ReadonlyMap<string, string>>

@@ -6,6 +6,7 @@ import type { TableLimits } from '../../src/engine/tables.ts'
 import type { Orchestrator } from '../../src/service/orchestrator.ts'
 import type { Store, StoreEvents } from '../../src/store/store.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
+import { TEST_MASTER_KEY } from '../support/server.ts'
 import type { SimulatedDisk } from '../support/simulated-disk.ts'
 import { audit } from './audit.ts'
 import type { History, Seen } from './history.ts'
@@ -85,7 +86,7 @@ export class SimulatedProcess {
         )
         return this.#store
       },
-      {},
+      { policy: {}, masterKeys: () => [TEST_MASTER_KEY], random },
     )
     this.#follow(call, started, (orchestrator) => {
       this.#orchestrator = orchestrator

@@ -68,6 +68,18 @@ const count = fc.oneof(
 )
 const reason = maybe(fc.constantFrom('revoked upstream', 'leaked'))
 
+/** Few, so that they meet again. */
+const holder = fc.constantFrom('ann', 'bob', 'worker-7')
+const digest = fc.constantFrom('d0', 'd1', 'd2', 'd3', 'd4', 'd5')
+const nameOrNone = fc.constantFrom(null, 'first', 'second')
+const metadata = fc.constantFrom(null, '{}', '{"tier":1}')
+const newKeys = fc.array(
+  fc
+    .record({ digest, name: nameOrNone, metadata, lifetimeMs: maybe(lifetimeMs) })
+    .map(({ digest, ...key }) => ({ ...key, value: { digest, sealed: `sealed ${digest}` } })),
+  { minLength: 1, maxLength: 4 },
+)
+
 function recipeOf<T>(op: Operation['op'], fields: { [K in keyof T]: fc.Arbitrary<T[K]> }) {
   return fc.record({ op: fc.constant(op), ...fields }) as unknown as fc.Arbitrary<Recipe>
 }
@@ -75,7 +87,17 @@ function recipeOf<T>(op: Operation['op'], fields: { [K in keyof T]: fc.Arbitrary
 const recipe: fc.Arbitrary<Recipe> = fc.oneof(
   { weight: 3, arbitrary: recipeOf('create', { count }) },
   { weight: 1, arbitrary: recipeOf('create', { count, lifetimeMs }) },
-  { weight: 5, arbitrary: recipeOf('acquire', { count, ttlMs: maybe(durationMs) }) },
+  {
+    weight: 2,
+    arbitrary: recipeOf('import', {
+      keys: newKeys,
+      onDuplicate: fc.constantFrom('refuse', 'skip'),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: recipeOf('acquire', { count, ttlMs: maybe(durationMs), holder: maybe(holder) }),
+  },
   {
     weight: 2,
     arbitrary: recipeOf('acquire', {
@@ -117,6 +139,14 @@ const recipe: fc.Arbitrary<Recipe> = fc.oneof(
       coolingUntil: fc.constant(null),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: recipeOf('update', {
+      key: choice,
+      name: maybe(nameOrNone),
+      metadata: maybe(metadata),
+    }),
+  },
   { weight: 1, arbitrary: recipeOf('remove', { key: choice }) },
   { weight: 2, arbitrary: recipeOf('show', { key: choice }) },
   { weight: 2, arbitrary: recipeOf('showLease', { lease: choice }) },
@@ -126,6 +156,22 @@ const recipe: fc.Arbitrary<Recipe> = fc.oneof(
       limit: fc.integer({ min: 1, max: 10 }),
       state: maybe(fc.constantFrom(...STATE_NAMES)),
       after: maybe(choice),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: recipeOf('listLeases', {
+      limit: fc.integer({ min: 1, max: 5 }),
+      holder: maybe(holder),
+      after: maybe(choice),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: recipeOf('revokeLeases', {
+      limit: fc.integer({ min: 1, max: 3 }),
+      holder,
+      agoMs: fc.constantFrom(0, 0, 10),
     }),
   },
   { weight: 2, arbitrary: recipeOf('describe', {}) },

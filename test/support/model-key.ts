@@ -1,11 +1,15 @@
 /** One key of the model: plain fields, and what time makes of them, worked out at each look. */
 import type { EndReason } from '../../src/engine/errors.ts'
-import type { Key, Lease, PoolCounts } from '../../src/engine/operations.ts'
+import type { SealedValue } from '../../src/engine/details.ts'
+import type { HeldLease, Key, Lease, PoolCounts } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import type { StateName } from '../../src/engine/rows.ts'
 
 export interface ModelKey {
   id: string
+  value: SealedValue | null
+  name: string | null
+  metadata: string | null
   createdAt: number
   keepAliveAt: number
   /** Infinity: never. */
@@ -25,6 +29,7 @@ export interface ModelLease {
   key: ModelKey
   pool: ModelPool
   fencingToken: number
+  holder: string | null
   grantedAt: number
   ttlMs: number
   deadline: number
@@ -96,11 +101,21 @@ export function shown(lease: ModelLease): Lease {
   return {
     leaseId: lease.id,
     keyId: lease.key.id,
+    sealed: lease.key.value?.sealed ?? null,
+    name: lease.key.name,
+    metadata: lease.key.metadata,
     fencingToken: lease.fencingToken,
+    holder: lease.holder,
     grantedAt: lease.grantedAt,
     expiresAt: Math.min(lease.deadline, lease.key.expiresAt),
     keyExpiresAt: orNull(lease.key.expiresAt),
   }
+}
+
+/** What others than its holder see of it. */
+export function heldLease(lease: ModelLease): Omit<HeldLease, 'keyId'> {
+  const { fencingToken, holder, grantedAt, deadline, key } = lease
+  return { fencingToken, holder, grantedAt, expiresAt: Math.min(deadline, key.expiresAt) }
 }
 
 export function shownKey(key: ModelKey, now: number): Key {
@@ -108,6 +123,9 @@ export function shownKey(key: ModelKey, now: number): Key {
   const rest = restEnd(key, now)
   return {
     keyId: key.id,
+    name: key.name,
+    metadata: key.metadata,
+    hasValue: key.value !== null,
     state: stateOf(key, now),
     createdAt: key.createdAt,
     keepAliveAt: key.keepAliveAt,
@@ -116,13 +134,7 @@ export function shownKey(key: ModelKey, now: number): Key {
     disabledReason: key.disabledReason,
     failures: key.failures,
     coolingUntil: !lease && rest > now ? rest : null,
-    lease: lease
-      ? {
-          fencingToken: lease.fencingToken,
-          grantedAt: lease.grantedAt,
-          expiresAt: Math.min(lease.deadline, key.expiresAt),
-        }
-      : null,
+    lease: lease ? heldLease(lease) : null,
   }
 }
 

@@ -111,6 +111,8 @@ export interface Recipe {
   key?: Choice | undefined
   lease?: Choice | undefined
   after?: Choice | undefined
+  /** How long ago, in ms, a lease may have been granted at the latest. */
+  agoMs?: number
   [field: string]: unknown
 }
 
@@ -128,11 +130,12 @@ export class Operate extends Step {
     const { keyIds, leaseIds } = model.present(this.#pool, now)
     const pastLeaseIds = model.leases.map(({ id }) => id)
     const operations = this.#recipes.map(
-      ({ key, lease, after, ...fields }) =>
+      ({ key, lease, after, agoMs, ...fields }) =>
         ({
           ...fields,
           ...(key && { keyId: choose(key, keyIds, model.keyIds) }),
           ...(lease && { leaseId: choose(lease, leaseIds, pastLeaseIds) }),
+          ...(agoMs !== undefined && { grantedBy: now - agoMs }),
           ...(after && { cursor: choose(after, keyIds, model.keyIds) }),
         }) as Operation,
     )

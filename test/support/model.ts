@@ -14,6 +14,7 @@ import {
   endLease,
   endOf,
   find,
+  heldLease,
   holdEnd,
   living,
   type ModelKey,
@@ -82,12 +83,18 @@ export class Model {
     switch (operation.op) {
       case 'create':
         return this.#create(pool, operation, told, now)
+      case 'import':
+        return this.#import(pool, operation, told, now)
       case 'acquire':
         return this.#acquire(pool, operation, told, now)
       case 'describe':
         return { counts: countsOf(pool, now) }
       case 'list':
         return list(pool, operation, now)
+      case 'listLeases':
+        return listLeases(pool, operation, now)
+      case 'revokeLeases':
+        return revokeLeases(pool, operation, now)
       case 'renew':
       case 'release':
       case 'showLease': {
@@ -118,29 +125,77 @@ export class Model {
     told: Result,
     now: number,
   ): Result {
-    if (living(pool.keys, now).length + count > pool.policy.maxKeys) return { code: 'pool_full' }
-    const total = [...this.pools.values()].flatMap(({ keys }) => living(keys, now)).length
-    if (total + count > this.#maxTotalKeys) return { code: 'server_full' }
+    const full = this.#whyFull(pool, count, now)
+    if (full !== null) return full
     assert('keyIds' in told, `refused: ${JSON.stringify(told)}`)
     assert.equal(told.keyIds.length, count)
-    for (const id of told.keyIds) {
-      assert.match(id, KEY_ID)
-      assert(!this.keyIds.includes(id), 'an id came twice')
-      this.keyIds.push(id)
-      pool.keys.push({
-        id,
-        createdAt: now,
-        keepAliveAt: now,
-        expiresAt: after(now, lifetimeMs === undefined ? pool.policy.keyLifetimeMs : lifetimeMs),
-        ownLifetimeMs: lifetimeMs,
-        disabled: false,
-        disabledReason: null,
-        failures: 0,
-        restUntil: 0,
-        leases: [],
-      })
-    }
+    const detail = { value: null, name: null, metadata: null }
+    for (const id of told.keyIds) this.#add(pool, id, lifetimeMs, detail, now)
     return { keyIds: told.keyIds }
+  }
+
+  #import(
+    pool: ModelPool,
+    { keys, onDuplicate }: Extract<Operation, { op: 'import' }>,
+    told: Result,
+    now: number,
+  ): Result {
+    const holderOf = (index: number): ModelKey | undefined =>
+      living(pool.keys, now).find(({ value }) => value?.digest === keys[index]!.value.digest)
+    const firstOf = (index: number): number =>
+      keys.findIndex(({ value }) => value.digest === keys[index]!.value.digest)
+    const isFresh = (index: number): boolean => !holderOf(index) && firstOf(index) === index
+    const fresh = [...keys.keys()].filter(isFresh)
+    const doubled = [...keys.keys()].find((index) => !isFresh(index))
+    if (onDuplicate === 'refuse' && doubled !== undefined) {
+      const holder = holderOf(doubled)
+      const has = holder ? { keyId: holder.id } : { firstIndex: firstOf(doubled) }
+      return { code: 'duplicate_value', duplicate: { index: doubled, ...has } }
+    }
+    const full = this.#whyFull(pool, fresh.length, now)
+    if (full !== null) return full
+    assert('keyIds' in told, `refused: ${JSON.stringify(told)}`)
+    assert.equal(told.keyIds.length, fresh.length)
+    const skipped = [...keys.keys()].filter((index) => !fresh.includes(index))
+    for (const [place, index] of fresh.entries()) {
+      const { lifetimeMs, ...detail } = keys[index]!
+      this.#add(pool, told.keyIds[place]!, lifetimeMs, detail, now)
+    }
+    return {
+      keyIds: told.keyIds,
+      skipped: skipped.map((index) => ({ index, keyId: holderOf(index)!.id })),
+    }
+  }
+
+  #whyFull(pool: ModelPool, count: number, now: number): Refusal | null {
+    if (living(pool.keys, now).length + count > pool.policy.maxKeys) return { code: 'pool_full' }
+    const total = [...this.pools.values()].flatMap(({ keys }) => living(keys, now)).length
+    return total + count > this.#maxTotalKeys ? { code: 'server_full' } : null
+  }
+
+  #add(
+    pool: ModelPool,
+    id: string,
+    lifetimeMs: number | null | undefined,
+    detail: Pick<ModelKey, 'value' | 'name' | 'metadata'>,
+    now: number,
+  ): void {
+    assert.match(id, KEY_ID)
+    assert(!this.keyIds.includes(id), 'an id came twice')
+    this.keyIds.push(id)
+    pool.keys.push({
+      id,
+      ...detail,
+      createdAt: now,
+      keepAliveAt: now,
+      expiresAt: after(now, lifetimeMs === undefined ? pool.policy.keyLifetimeMs : lifetimeMs),
+      ownLifetimeMs: lifetimeMs,
+      disabled: false,
+      disabledReason: null,
+      failures: 0,
+      restUntil: 0,
+      leases: [],
+    })
   }
 
   #acquire(
@@ -149,7 +204,7 @@ export class Model {
     told: Result,
     now: number,
   ): Result {
-    const { count, keyId, ttlMs = pool.policy.leaseTtlMs } = operation
+    const { count, keyId, ttlMs = pool.policy.leaseTtlMs, holder = null } = operation
     const wanted = keyId === undefined ? undefined : find(pool, keyId, now)
     if (keyId !== undefined && wanted === undefined) return { code: 'key_not_found' }
     if (ttlMs > pool.policy.maxLeaseTtlMs) return { code: 'ttl_too_long' }
@@ -165,12 +220,19 @@ export class Model {
       assert(keyId === undefined || lease.keyId === keyId, 'another key than asked for')
       const key = free.find(({ id }) => id === lease.keyId)
       assert(key && stateOf(key, now) === 'available', 'a key was granted that is not available')
-      return shown(this.#grant(pool, key, lease, ttlMs, now))
+      return shown(this.#grant(pool, key, lease, ttlMs, holder, now))
     })
     return { leases }
   }
 
-  #grant(pool: ModelPool, key: ModelKey, told: Lease, ttlMs: number, now: number): ModelLease {
+  #grant(
+    pool: ModelPool,
+    key: ModelKey,
+    told: Lease,
+    ttlMs: number,
+    holder: string | null,
+    now: number,
+  ): ModelLease {
     const { leaseId: id, fencingToken } = told
     assert.match(id, LEASE_ID)
     assert(!this.leases.some((lease) => lease.id === id), 'a lease id came twice')
@@ -181,6 +243,7 @@ export class Model {
       key,
       pool,
       fencingToken,
+      holder,
       grantedAt: now,
       ttlMs,
       deadline: Math.min(now + ttlMs, after(now, pool.policy.maxLeaseTotalMs)),
@@ -216,6 +279,43 @@ function list(
     keys: following.slice(0, limit).map((key) => shownKey(key, now)),
     nextCursor: following[limit - 1]?.id ?? null,
   }
+}
+
+/** The current leases of the pool in the order of their keys' ids. */
+function held(pool: ModelPool, holder: string | undefined, now: number): ModelLease[] {
+  return living(pool.keys, now)
+    .map((key) => currentLease(key, now))
+    .filter((lease) => lease !== undefined)
+    .filter((lease) => holder === undefined || lease.holder === holder)
+    .sort((a, b) => (a.key.id < b.key.id ? -1 : 1))
+}
+
+function listLeases(
+  pool: ModelPool,
+  { limit, holder, cursor }: Extract<Operation, { op: 'listLeases' }>,
+  now: number,
+): Answers['listLeases'] | Refusal {
+  if (cursor !== undefined && !UUID.test(cursor)) return { code: 'invalid_cursor' }
+  const page = held(pool, holder, now).filter(({ key }) => key.id > (cursor ?? ''))
+  return {
+    heldLeases: page.slice(0, limit).map((lease) => ({ keyId: lease.key.id, ...heldLease(lease) })),
+    nextCursor: page[limit - 1]?.key.id ?? null,
+  }
+}
+
+function revokeLeases(
+  pool: ModelPool,
+  { holder, limit, grantedBy }: Extract<Operation, { op: 'revokeLeases' }>,
+  now: number,
+): Answers['revokeLeases'] {
+  const oldest = held(pool, holder, now)
+    .filter(({ grantedAt }) => grantedAt <= grantedBy)
+    .sort((a, b) => a.fencingToken - b.fencingToken)
+    .slice(0, limit)
+  for (const lease of oldest) {
+    endLease(lease, 'revoked', now + pool.policy.expiredLeaseCooldownMs)
+  }
+  return { revoked: oldest.length }
 }
 
 /** A lease of another pool, or of an earlier one of that name: refused, in whatever words. */
@@ -339,6 +439,8 @@ function onKey(
         key.failures = 0
       }
       if (coolingUntil === null && !lease) endRest(key, now)
+      if (operation.name !== undefined) key.name = operation.name
+      if (operation.metadata !== undefined) key.metadata = operation.metadata
       return { key: shownKey(key, now) }
     }
   }

@@ -21,6 +21,9 @@ import type { Store, StoreEvents } from '../../src/store/store.ts'
 /** Longer than anything here takes: a test that waits for ever should say what for. */
 const PATIENCE_MS = 20_000
 
+/** Of servers in tests, so that one can read what another wrote. */
+export const TEST_MASTER_KEY = Buffer.alloc(32, 'key')
+
 export interface Answer {
   status: number
   headers: IncomingHttpHeaders
@@ -74,8 +77,9 @@ export class TestServer implements AsyncDisposable {
       EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events)
     const { openStore = inMemory } = options
     const orchestrator = await Orchestrator.start(clock, openStore, {
-      ...DEFAULT_POLICY,
-      ...policy,
+      policy: { ...DEFAULT_POLICY, ...policy },
+      masterKeys: () => [TEST_MASTER_KEY],
+      random: new SystemRandom(),
     })
     const logged: string[] = []
     const http = await HttpServer.create(

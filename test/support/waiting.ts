@@ -6,6 +6,7 @@ import { Orchestrator } from '../../src/service/orchestrator.ts'
 import type { Acquired } from '../../src/service/waiters.ts'
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
 import { SeededRandom } from './seeded-random.ts'
+import { TEST_MASTER_KEY } from './server.ts'
 import type { Fate, SimulatedDisk } from './simulated-disk.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
@@ -86,7 +87,7 @@ export class WaitingRoom implements AsyncDisposable {
           : EmbeddedStore.open(LIMITS, clock, new SeededRandom(1), events, (journalEvents) =>
               disk.open(journalEvents),
             ),
-      {},
+      { policy: {}, masterKeys: () => [TEST_MASTER_KEY], random: new SeededRandom(2) },
     )
     await room.orchestrator.putPool(pool, { ...DEFAULT_POLICY, keyLifetimeMs: null, ...policy })
     return room

@@ -34,6 +34,7 @@ const Drawn = Type.Object({
   ...Named,
   leaseId: Type.String(),
   fencingToken: Type.Integer(),
+  value: Type.Optional(Type.String({ description: 'of a key that has one' })),
   blockedUntil: Instant,
 })
 

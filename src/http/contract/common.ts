@@ -63,6 +63,17 @@ export const FencingToken = Type.Integer({
   description: 'rises with every grant; what the key guards refuses lower ones than it has seen',
 })
 
+/** Printable, so that it can stand in a header. */
+export const Holder = Type.String({
+  pattern: '^[ -~]{1,128}$',
+  description: '1 to 128 printable ASCII characters',
+})
+export const KeyName = Type.String({ minLength: 1, maxLength: 128 })
+export const Metadata = Type.Object(
+  {},
+  { additionalProperties: true, description: 'any JSON object of up to 4 KiB' },
+)
+
 export const StateName = Type.Enum([...STATE_NAMES], {
   description: 'what can be done with the key',
 })

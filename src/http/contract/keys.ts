@@ -2,9 +2,13 @@
 import { Type } from 'typebox'
 import {
   body,
+  Duration,
   FencingToken,
+  Holder,
   Instant,
   KeyId,
+  KeyName,
+  Metadata,
   nullable,
   Page,
   PoolParams,
@@ -14,11 +18,16 @@ import {
 
 const MAX_KEYS_PER_CREATE = 10_000
 const MAX_CREATE_BYTES = 8 * 2 ** 20
+export const MAX_VALUE_BYTES = 16 * 1024
+export const MAX_METADATA_BYTES = 4 * 1024
 
 const KeyParams = Type.Object({ ...PoolParams.properties, id: KeyId })
 
 const Key = Type.Object({
   keyId: KeyId,
+  name: nullable(KeyName),
+  metadata: nullable(Metadata),
+  hasValue: Type.Boolean({ description: 'it carries a credential, given in a lease only' }),
   state: StateName,
   createdAt: Instant,
   keepAliveAt: Instant,
@@ -28,11 +37,51 @@ const Key = Type.Object({
   failures: Type.Integer({ description: 'in a row' }),
   coolingUntil: nullable(Instant),
   lease: nullable(
-    Type.Object({ fencingToken: FencingToken, grantedAt: Instant, expiresAt: Instant }),
+    Type.Object({
+      fencingToken: FencingToken,
+      holder: nullable(Holder),
+      grantedAt: Instant,
+      expiresAt: Instant,
+    }),
   ),
 })
 
-const CreateBody = body({ count: Type.Integer({ minimum: 1, maximum: MAX_KEYS_PER_CREATE }) })
+const NewKey = body({
+  value: Type.String({
+    minLength: 1,
+    maxLength: MAX_VALUE_BYTES,
+    description: 'the credential, up to 16 KiB; kept encrypted, given in a lease only',
+  }),
+  name: Type.Optional(KeyName),
+  metadata: Type.Optional(Metadata),
+  lifetimeMs: Type.Optional(nullable(Duration)),
+})
+
+/** Either so many new keys, or those that are given. */
+const CreateBody = body({
+  count: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_KEYS_PER_CREATE })),
+  prefix: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9]([A-Za-z0-9_-]{0,30}[A-Za-z0-9])?$',
+      description: 'goes with count: the keys have values that begin so',
+    }),
+  ),
+  keys: Type.Optional(Type.Array(NewKey, { minItems: 1, maxItems: MAX_KEYS_PER_CREATE })),
+  onDuplicate: Type.Optional(
+    Type.Enum(['refuse', 'skip'], {
+      description: 'goes with keys: what becomes of a value that the pool holds already',
+    }),
+  ),
+})
+
+const Created = Type.Object({
+  keyIds: Type.Array(KeyId),
+  skipped: Type.Optional(
+    Type.Array(Type.Object({ index: Type.Integer(), keyId: KeyId }), {
+      description: 'places in the call whose values these keys hold already',
+    }),
+  ),
+})
 
 const UpdateBody = body({
   disabled: Type.Optional(Type.Boolean()),
@@ -40,6 +89,8 @@ const UpdateBody = body({
     Type.String({ maxLength: 200, description: 'why it is disabled; goes with "disabled": true' }),
   ),
   coolingUntil: Type.Optional(Type.Null({ description: 'ends its rest' })),
+  name: Type.Optional(nullable(KeyName)),
+  metadata: Type.Optional(nullable(Metadata)),
 })
 
 const KEYS = '/v1/pools/:pool/keys'
@@ -54,7 +105,7 @@ export const keys = {
       summary: 'Make or import keys',
       params: PoolParams,
       body: CreateBody,
-      response: { 201: Type.Object({ keyIds: Type.Array(KeyId) }) },
+      response: { 201: Created },
     },
   },
   listKeys: {
@@ -115,6 +166,7 @@ export const keys = {
   },
 } as const satisfies Record<string, Route>
 
+export type NewKey = Type.Static<typeof NewKey>
 export type CreateBody = Type.Static<typeof CreateBody>
 export type UpdateBody = Type.Static<typeof UpdateBody>
 export type Key = Type.Static<typeof Key>

@@ -4,12 +4,17 @@ import { END_REASONS } from '../../engine/errors.ts'
 import { OUTCOMES } from '../../engine/transitions.ts'
 import {
   Duration,
+  body,
   FencingToken,
+  Holder,
   Instant,
   KeyId,
+  KeyName,
   LeaseId,
+  Metadata,
   nullable,
   optionalBody,
+  Page,
   PoolParams,
   type Route,
 } from './common.ts'
@@ -22,7 +27,11 @@ const LeaseParams = Type.Object({ ...PoolParams.properties, leaseId: LeaseId })
 export const Lease = Type.Object({
   leaseId: LeaseId,
   keyId: KeyId,
+  value: nullable(Type.String({ description: 'the credential; null: the key is its id' })),
+  name: nullable(KeyName),
+  metadata: nullable(Metadata),
   fencingToken: FencingToken,
+  holder: nullable(Holder),
   grantedAt: Instant,
   expiresAt: Instant,
   expiresInMs: Type.Integer({ description: 'from the sending of this answer' }),
@@ -32,6 +41,7 @@ export const Lease = Type.Object({
 export const acquireFields = {
   ttlMs: Type.Optional(Duration),
   keyId: Type.Optional(KeyId),
+  holder: Type.Optional(Holder),
 }
 export const renewFields = {
   ttlMs: Type.Optional(Duration),
@@ -70,6 +80,15 @@ export const Released = Type.Object({
   reason: Type.Optional(Type.Enum([...END_REASONS], { description: 'how the lease had ended' })),
 })
 
+/** A lease as others than its holder see it. */
+const HeldLease = Type.Object({
+  keyId: KeyId,
+  fencingToken: FencingToken,
+  holder: nullable(Holder),
+  grantedAt: Instant,
+  expiresAt: Instant,
+})
+
 const LEASES = '/v1/pools/:pool/leases'
 
 export const leases = {
@@ -82,6 +101,33 @@ export const leases = {
       params: PoolParams,
       body: AcquireBody,
       response: { 201: Lease },
+    },
+  },
+  listLeases: {
+    method: 'GET',
+    url: LEASES,
+    scopes: ['leases:admin'],
+    schema: {
+      summary: 'List leases, of one holder or of all',
+      params: PoolParams,
+      querystring: body({ ...Page, holder: Type.Optional(Holder) }),
+      response: {
+        200: Type.Object({
+          leases: Type.Array(HeldLease),
+          nextCursor: Type.Optional(Type.String()),
+        }),
+      },
+    },
+  },
+  revokeLeases: {
+    method: 'DELETE',
+    url: LEASES,
+    scopes: ['leases:admin'],
+    schema: {
+      summary: 'Take all keys from a holder',
+      params: PoolParams,
+      querystring: body({ holder: Holder }),
+      response: { 200: Type.Object({ revoked: Type.Integer() }) },
     },
   },
   showLease: {
@@ -117,4 +163,5 @@ export const leases = {
 export type AcquireBody = Type.Static<typeof AcquireBody>
 export type RenewBody = Type.Static<typeof RenewBody>
 export type ReleaseBody = Type.Static<typeof ReleaseBody>
+export type HeldLease = Type.Static<typeof HeldLease>
 export type Lease = Type.Static<typeof Lease>

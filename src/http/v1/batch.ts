@@ -1,10 +1,13 @@
 import type { FastifyInstance } from 'fastify'
+import { REFUSED } from '../../engine/errors.ts'
 import { isRefusal, type Lease, type Operation, type Result } from '../../engine/operations.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import { batch, type BatchBody, type BatchOperation, MAX_BATCH_LEASES } from '../contract/batch.ts'
 import { iso, isoOrNull } from '../instants.ts'
 import { malformed, problemOf, sendProblem, sendRefusal } from '../problem.ts'
 import { repeatableOf } from './idempotency.ts'
+
+type Values = ReadonlyMap<string, string>
 
 export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
   app.route<{ Params: { pool: string }; Body: BatchBody }>({
@@ -28,11 +31,32 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
           ? (await orchestrator.policy(pool)) === undefined
           : isRefusal(first) && first.code === 'pool_not_found'
       if (missing) return sendProblem(reply, 'pool_not_found')
+      const values = await openValues(orchestrator, pool, results)
       return reply
         .type('application/json; charset=utf-8')
-        .send(write(operations, results, orchestrator.now()))
+        .send(write(operations, results, values, orchestrator.now()))
     },
   })
+}
+
+/** By lease id the values of the keys that have one; what will not decrypt is left out. */
+async function openValues(
+  orchestrator: Orchestrator,
+  pool: string,
+  results: readonly Result[],
+): Promise<Values> {
+  const sealed: Lease[] = []
+  for (const result of results) {
+    if ('leases' in result) {
+      for (const lease of result.leases) if (lease.sealed !== null) sealed.push(lease)
+    } else if ('lease' in result && result.lease.sealed !== null) sealed.push(result.lease)
+  }
+  const values = new Map<string, string>()
+  if (sealed.length === 0) return values
+  for (const [at, value] of (await orchestrator.valuesOf(pool, sealed)).entries()) {
+    if (typeof value === 'string') values.set(sealed[at]!.leaseId, value)
+  }
+  return values
 }
 
 function toOperation(operation: BatchOperation): Operation {
@@ -43,27 +67,31 @@ function toOperation(operation: BatchOperation): Operation {
 function write(
   operations: readonly BatchOperation[],
   results: readonly Result[],
+  values: Values,
   now: number,
 ): string {
   let text = '{"results":['
   for (const [at, result] of results.entries()) {
     if (at > 0) text += ','
-    text += writeResult(operations[at]!, result, now)
+    text += writeResult(operations[at]!, result, values, now)
   }
   return `${text}]}`
 }
 
-function writeResult({ op }: BatchOperation, result: Result, now: number): string {
+function writeResult({ op }: BatchOperation, result: Result, values: Values, now: number): string {
   if (isRefusal(result)) return JSON.stringify(problemOf(result))
   if ('leases' in result) {
-    let text = '{"status":201,"leases":['
-    for (const [at, lease] of result.leases.entries()) {
-      if (at > 0) text += ','
-      text += `{${writeLease(lease, now)}}`
+    let text = ''
+    for (const lease of result.leases) {
+      if (isUnreadable(lease, values)) continue
+      text += `${text === '' ? '' : ','}{${writeLease(lease, values, now)}}`
     }
-    return `${text}]}`
+    return text === '' ? unreadable() : `{"status":201,"leases":[${text}]}`
   }
-  if ('lease' in result) return `{"status":200,${writeLease(result.lease, now)}}`
+  if ('lease' in result) {
+    if (isUnreadable(result.lease, values)) return unreadable()
+    return `{"status":200,${writeLease(result.lease, values, now)}}`
+  }
   if ('released' in result) {
     return result.released
       ? '{"status":200,"released":true}'
@@ -76,12 +104,27 @@ function writeResult({ op }: BatchOperation, result: Result, now: number): strin
   throw new Error(`no batch has an operation ${op} that answers so`)
 }
 
-function writeLease(lease: Lease, now: number): string {
-  const { leaseId, keyId, fencingToken, grantedAt, expiresAt, keyExpiresAt } = lease
+function isUnreadable({ sealed, leaseId }: Lease, values: Values): boolean {
+  return sealed !== null && !values.has(leaseId)
+}
+
+function unreadable(): string {
+  return JSON.stringify(problemOf(REFUSED.value_unreadable))
+}
+
+function writeLease(lease: Lease, values: Values, now: number): string {
+  const { leaseId, keyId, name, metadata, fencingToken, holder } = lease
+  const { grantedAt, expiresAt, keyExpiresAt } = lease
+  const value = lease.sealed === null ? 'null' : JSON.stringify(values.get(leaseId))
   const death = keyExpiresAt === null ? 'null' : `"${iso(keyExpiresAt)}"`
   return (
-    `"leaseId":"${leaseId}","keyId":"${keyId}","fencingToken":${fencingToken},` +
-    `"grantedAt":"${iso(grantedAt)}","expiresAt":"${iso(expiresAt)}",` +
+    `"leaseId":"${leaseId}","keyId":"${keyId}","value":${value},` +
+    `"name":${text(name)},"metadata":${metadata ?? 'null'},"fencingToken":${fencingToken},` +
+    `"holder":${text(holder)},"grantedAt":"${iso(grantedAt)}","expiresAt":"${iso(expiresAt)}",` +
     `"expiresInMs":${Math.max(0, expiresAt - now)},"keyExpiresAt":${death}`
   )
+}
+
+function text(value: string | null): string {
+  return value === null ? 'null' : JSON.stringify(value)
 }

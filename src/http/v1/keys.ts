@@ -1,11 +1,21 @@
 import type { FastifyInstance } from 'fastify'
+import type { Refusal } from '../../engine/errors.ts'
 import { isRefusal, type Key as EngineKey } from '../../engine/operations.ts'
 import type { StateName } from '../../engine/rows.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import { pageLimit } from '../contract/common.ts'
-import { type CreateBody, type Key, keys, type UpdateBody } from '../contract/keys.ts'
+import type { NewValue } from '../../service/values.ts'
+import {
+  type CreateBody,
+  type Key,
+  keys,
+  MAX_VALUE_BYTES,
+  type NewKey,
+  type UpdateBody,
+} from '../contract/keys.ts'
 import { iso, isoOrNull } from '../instants.ts'
-import { sendRefusal } from '../problem.ts'
+import { parseMetadata, writeMetadata } from '../metadata.ts'
+import { malformed, sendRefusal } from '../problem.ts'
 import { repeatableOf } from './idempotency.ts'
 
 interface PoolRequest {
@@ -24,12 +34,16 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
   app.route<PoolRequest & { Body: CreateBody }>({
     ...keys.createKeys,
     handler: async (request, reply) => {
-      const { count } = request.body
-      const operation = { op: 'create', count } as const
+      const { pool } = request.params
+      const { count, prefix, keys, onDuplicate } = wellFormed(request.body)
       const repeatable = repeatableOf(request)
-      const created = await orchestrator.create(request.params.pool, operation, repeatable)
-      if (isRefusal(created)) return sendRefusal(reply, created)
-      return reply.code(201).send(created)
+      const created = await (keys !== undefined
+        ? orchestrator.importKeys(pool, keys.map(toNewValue), onDuplicate ?? 'refuse', repeatable)
+        : prefix !== undefined
+          ? orchestrator.generateKeys(pool, count!, prefix, repeatable)
+          : orchestrator.create(pool, { op: 'create', count: count! }, repeatable))
+      if (isRefusal(created)) return sendRefusal(reply, explained(created))
+      return reply.code(201).send(onDuplicate === 'skip' ? created : { keyIds: created.keyIds })
     },
   })
 
@@ -60,7 +74,10 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
     ...keys.updateKey,
     handler: async (request, reply) => {
       const { pool, id } = request.params
-      const [updated] = await orchestrator.run(pool, [{ op: 'update', keyId: id, ...request.body }])
+      const { metadata, ...changes } = request.body
+      const [updated] = await orchestrator.run(pool, [
+        { op: 'update', keyId: id, ...changes, metadata: metadata && writeMetadata(metadata) },
+      ])
       return isRefusal(updated) ? sendRefusal(reply, updated) : describe(updated.key)
     },
   })
@@ -94,15 +111,59 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
   })
 }
 
+/** What no schema says of a body. @throws an error of status 400 */
+function wellFormed(body: CreateBody): CreateBody {
+  if ((body.count === undefined) === (body.keys === undefined)) {
+    throw malformed('Give either count, for new keys, or keys, to import them.')
+  }
+  if (body.prefix !== undefined && body.count === undefined) {
+    throw malformed('prefix goes with count: keys that are given have their values.')
+  }
+  if (body.onDuplicate !== undefined && body.keys === undefined) {
+    throw malformed('onDuplicate goes with keys.')
+  }
+  for (const [index, { value }] of body.keys?.entries() ?? []) {
+    if (Buffer.byteLength(value) > MAX_VALUE_BYTES) {
+      throw malformed(`body/keys/${index}/value is longer than ${MAX_VALUE_BYTES} bytes.`)
+    }
+    // Half a character would be another one when it is read again.
+    if (!value.isWellFormed()) throw malformed(`body/keys/${index}/value is no Unicode text.`)
+  }
+  return body
+}
+
+/** An imported key never dies by itself, unless it is said to. */
+function toNewValue({ value, name, metadata, lifetimeMs }: NewKey): NewValue {
+  return {
+    value,
+    name: name ?? null,
+    metadata: metadata === undefined ? null : writeMetadata(metadata),
+    lifetimeMs: lifetimeMs ?? null,
+  }
+}
+
+/** The place and the key that has the value; never the value. */
+function explained(refusal: Refusal): Refusal {
+  const { duplicate } = refusal
+  if (duplicate === undefined) return refusal
+  const has =
+    'keyId' in duplicate ? `key ${duplicate.keyId} has` : `body/keys/${duplicate.firstIndex} gives`
+  return {
+    ...refusal,
+    detail: `body/keys/${duplicate.index} has a value that ${has} already. "onDuplicate": "skip" passes it over.`,
+  }
+}
+
 function describe({ lease, ...key }: EngineKey): Key {
   return {
     ...key,
+    metadata: parseMetadata(key.metadata),
     createdAt: iso(key.createdAt),
     keepAliveAt: iso(key.keepAliveAt),
     expiresAt: isoOrNull(key.expiresAt),
     coolingUntil: isoOrNull(key.coolingUntil),
     lease: lease && {
-      fencingToken: lease.fencingToken,
+      ...lease,
       grantedAt: iso(lease.grantedAt),
       expiresAt: iso(lease.expiresAt),
     },

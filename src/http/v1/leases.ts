@@ -1,14 +1,21 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { isRefusal, type Lease as EngineLease } from '../../engine/operations.ts'
+import {
+  type HeldLease as EngineHeldLease,
+  isRefusal,
+  type Lease as EngineLease,
+} from '../../engine/operations.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import {
   type AcquireBody,
+  type HeldLease,
   type Lease,
   leases,
   type ReleaseBody,
   type RenewBody,
 } from '../contract/leases.ts'
+import { pageLimit } from '../contract/common.ts'
 import { iso, isoOrNull } from '../instants.ts'
+import { parseMetadata } from '../metadata.ts'
 import { sendRefusal } from '../problem.ts'
 import { repeatableOf } from './idempotency.ts'
 
@@ -20,6 +27,21 @@ interface LeaseRequest {
 }
 
 export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
+  /** What a holder is told. How long the lease lasts from now spares clients with a wrong clock. */
+  const describe = async (pool: string, lease: EngineLease): Promise<Lease> => {
+    const { sealed, metadata, expiresAt, ...rest } = lease
+    const value = sealed === null ? null : await orchestrator.valueOf(pool, lease)
+    return {
+      ...rest,
+      value,
+      metadata: parseMetadata(metadata),
+      grantedAt: iso(lease.grantedAt),
+      expiresAt: iso(expiresAt),
+      expiresInMs: Math.max(0, expiresAt - orchestrator.now()),
+      keyExpiresAt: isoOrNull(lease.keyExpiresAt),
+    }
+  }
+
   app.route<PoolRequest & { Body: AcquireBody }>({
     ...leases.acquireLease,
     handler: async (request, reply) => {
@@ -37,7 +59,30 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
         )
       }
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
-      return describe(lease, orchestrator.now())
+      return describe(pool, lease)
+    },
+  })
+
+  app.route<PoolRequest & { Querystring: { limit?: string; cursor?: string; holder?: string } }>({
+    ...leases.listLeases,
+    handler: async (request, reply) => {
+      const { cursor, holder } = request.query
+      const [listed] = await orchestrator.run(request.params.pool, [
+        { op: 'listLeases', limit: pageLimit(request.query), cursor, holder },
+      ])
+      if (isRefusal(listed)) return sendRefusal(reply, listed)
+      const page = { leases: listed.heldLeases.map(describeHeld) }
+      const { nextCursor } = listed
+      return nextCursor === null ? page : { ...page, nextCursor }
+    },
+  })
+
+  app.route<PoolRequest & { Querystring: { holder: string } }>({
+    ...leases.revokeLeases,
+    handler: async (request, reply) => {
+      const { pool } = request.params
+      const revoked = await orchestrator.revokeLeases(pool, request.query.holder)
+      return typeof revoked === 'number' ? { revoked } : sendRefusal(reply, revoked)
     },
   })
 
@@ -47,7 +92,7 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
       const { pool, leaseId } = request.params
       const [shown] = await orchestrator.run(pool, [{ op: 'showLease', leaseId }])
       if (isRefusal(shown)) return sendRefusal(reply, shown)
-      return describe(shown.lease, orchestrator.now())
+      return describe(pool, shown.lease)
     },
   })
 
@@ -57,7 +102,7 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
       const { pool, leaseId } = request.params
       const [renewed] = await orchestrator.run(pool, [{ op: 'renew', leaseId, ...request.body }])
       if (isRefusal(renewed)) return sendRefusal(reply, renewed)
-      return describe(renewed.lease, orchestrator.now())
+      return describe(pool, renewed.lease)
     },
   })
 
@@ -90,13 +135,6 @@ function unlessSent({ raw }: FastifyReply, gone: AbortSignal, undo: () => Promis
   else gone.addEventListener('abort', look)
 }
 
-/** What a holder is told. How long the lease lasts from now spares clients with a wrong clock. */
-function describe(lease: EngineLease, now: number): Lease {
-  return {
-    ...lease,
-    grantedAt: iso(lease.grantedAt),
-    expiresAt: iso(lease.expiresAt),
-    expiresInMs: Math.max(0, lease.expiresAt - now),
-    keyExpiresAt: isoOrNull(lease.keyExpiresAt),
-  }
+function describeHeld(lease: EngineHeldLease): HeldLease {
+  return { ...lease, grantedAt: iso(lease.grantedAt), expiresAt: iso(lease.expiresAt) }
 }

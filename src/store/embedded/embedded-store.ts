@@ -2,7 +2,7 @@ import type { Clock } from '../../clock.ts'
 import { CHANGE_NAMES, type Change, ChangeKind, type ChangeName } from '../../engine/changes.ts'
 import { Engine, Run } from '../../engine/engine.ts'
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
-import type { Operation, Results } from '../../engine/operations.ts'
+import type { FoundLease, Operation, Results } from '../../engine/operations.ts'
 import type { Policy } from '../../engine/policy.ts'
 import { UNSETTLED } from '../../engine/pool.ts'
 import type { Random } from '../../engine/random.ts'
@@ -157,6 +157,18 @@ export class EmbeddedStore implements Store {
     const policy = this.#engine.policy(name)
     await this.#announce()
     return policy
+  }
+
+  async find(digest: string, keyId: string): Promise<FoundLease[]> {
+    if (this.#reloading !== null) await this.#reloading
+    const found = this.#engine.find(digest, keyId, this.#clock.now())
+    await this.#announce()
+    return found
+  }
+
+  async holdsValues(): Promise<boolean> {
+    if (this.#reloading !== null) await this.#reloading
+    return this.#engine.tables.details.values > 0
   }
 
   async documents(): Promise<ReadonlyMap<string, string>> {

@@ -1,0 +1,58 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { type Config, ConfigError } from '../config.ts'
+import type { Log } from '../log.ts'
+import { KEY_BYTES, masterKeyId } from '../service/vault.ts'
+import { syncPath } from '../store/embedded/sqlite/database.ts'
+
+const OWN_FILE = 'encryption.key'
+const OTHERS = 0o077
+
+/**
+ * The keys that values are encrypted with: those of the file that is named, else one of its own, which the server
+ * makes and keeps beside its data.
+ * @throws ConfigError where the file holds none.
+ */
+export function encryptionKeys({ encryptionKeyFile, memory, dataDir }: Config, log: Log): Buffer[] {
+  if (encryptionKeyFile !== undefined) return readKeys(encryptionKeyFile, log)
+  if (memory) return [randomBytes(KEY_BYTES)] // nobody reads them once the process is gone
+  const file = join(dataDir, OWN_FILE)
+  if (statSync(file, { throwIfNoEntry: false }) === undefined) makeKey(file, dataDir, log)
+  return readKeys(file, log)
+}
+
+function readKeys(file: string, log: Log): Buffer[] {
+  let lines
+  try {
+    lines = readFileSync(file, 'utf8').split('\n')
+    if ((statSync(file).mode & OTHERS) !== 0) {
+      log.warn('others than the owner may use the encryption key file', { file })
+    }
+  } catch (error) {
+    throw new ConfigError(`the encryption key file cannot be read: ${(error as Error).message}`)
+  }
+  const texts = lines
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
+  if (texts.length === 0) throw new ConfigError(`${file} holds no encryption key: ${HOW_TO}`)
+  return texts.map((text, at) => {
+    const key = Buffer.from(text, 'base64')
+    if (/^[\w+/-]{43}=?$/.test(text) && key.length === KEY_BYTES) return key
+    throw new ConfigError(`key ${at + 1} in ${file} is not 32 bytes in base64: ${HOW_TO}`)
+  })
+}
+
+const HOW_TO = 'make one by "openssl rand -base64 32"'
+
+/** It must be on the disk before anything is encrypted with it. */
+function makeKey(file: string, directory: string, log: Log): void {
+  const key = randomBytes(KEY_BYTES)
+  writeFileSync(file, `${key.toString('base64')}\n`, { mode: 0o600, flag: 'wx' })
+  syncPath(file)
+  syncPath(directory)
+  log.info('made an encryption key: without it the values of keys cannot be read, so keep a copy', {
+    file,
+    keyId: masterKeyId(key),
+  })
+}

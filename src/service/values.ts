@@ -1,0 +1,77 @@
+import type { Clock } from '../clock.ts'
+import type { Lease, NewKey, Operation } from '../engine/operations.ts'
+import type { Random } from '../engine/random.ts'
+import { generateValue } from './generated-value.ts'
+import { UnreadableValue, type Vault } from './vault.ts'
+import type { RunPool } from './waiters.ts'
+
+/** Values encrypted or decrypted before others have their turn: some milliseconds' work. */
+const VALUES_A_TURN = 500
+const WHY_UNREADABLE = 'its value will not decrypt'
+
+/** A credential to be kept, and what goes with it. */
+export interface NewValue extends Omit<NewKey, 'value'> {
+  value: string
+}
+
+/** The way of values from callers into the store, and back to those who hold a lease. */
+export class Values {
+  readonly #vault: Vault
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #run: RunPool
+
+  constructor(vault: Vault, clock: Clock, random: Random, run: RunPool) {
+    this.#vault = vault
+    this.#clock = clock
+    this.#random = random
+    this.#run = run
+  }
+
+  /** New ones that begin so. */
+  generate(count: number, prefix: string): Promise<NewValue[]> {
+    const places = Array.from({ length: count }, (_, place) => place)
+    return this.#inTurns(places, () => ({
+      value: generateValue(prefix, this.#random),
+      name: null,
+      metadata: null,
+    }))
+  }
+
+  sealAll(pool: string, values: readonly NewValue[]): Promise<NewKey[]> {
+    return this.#inTurns(values, ({ value, ...rest }) => ({
+      ...rest,
+      value: this.#vault.seal(pool, value),
+    }))
+  }
+
+  /**
+   * The values of leased keys; null: the key is plain. Of what will not decrypt, undefined stands here, the lease
+   * is ended and the key disabled, so that nobody draws it again.
+   */
+  async openAll(pool: string, leases: readonly Lease[]): Promise<(string | null | undefined)[]> {
+    const unreadable: Operation[] = []
+    const values = await this.#inTurns(leases, ({ sealed, leaseId }) => {
+      if (sealed === null) return null
+      try {
+        return this.#vault.open(pool, sealed)
+      } catch (error) {
+        if (!(error instanceof UnreadableValue)) throw error
+        const reason = WHY_UNREADABLE
+        unreadable.push({ op: 'release', leaseId, outcome: 'invalid', reason })
+        return undefined
+      }
+    })
+    if (unreadable.length > 0) await this.#run(pool, unreadable)
+    return values
+  }
+
+  async #inTurns<T, R>(items: readonly T[], work: (item: T) => R): Promise<R[]> {
+    const results: R[] = []
+    for (const [index, item] of items.entries()) {
+      if (index > 0 && index % VALUES_A_TURN === 0) await this.#clock.yield()
+      results.push(work(item))
+    }
+    return results
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Values at rest. Each is encrypted (AES-256-GCM) with a data key, and the data keys lie in the store, encrypted
+ * with a master key that the operator keeps: so a change of master key need not touch the values.
+ */
+import { createCipheriv, createDecipheriv, createHash, createHmac } from 'node:crypto'
+import type { SealedValue } from '../engine/details.ts'
+import type { Random } from '../engine/random.ts'
+import { type Store, StoreFailure } from '../store/store.ts'
+
+export const KEY_BYTES = 32
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+/** As long as a UUID: nobody finds two values with the same one. */
+const DIGEST_BYTES = 16
+const CIPHER = 'aes-256-gcm'
+const DOCUMENT = 'keyring'
+
+/** The master key that the values need is not there, or the data keys are not what was written. */
+export class MasterKeyError extends Error {}
+
+/** A value that will not decrypt: it is not what was written. */
+export class UnreadableValue extends Error {
+  readonly code = 'value_unreadable'
+}
+
+/** The key ring as it is kept: its keys encrypted with the master key of that id. */
+interface SavedRing {
+  masterKeyId: string
+  /** What values are found again by. It never changes, else equal values would not be seen. */
+  digestKey: string
+  /** By id; the last one is for new values. */
+  dataKeys: [string, string][]
+}
+
+interface Ring {
+  digestKey: Buffer
+  dataKeys: Map<string, Buffer>
+}
+
+export class Vault {
+  readonly #random: Random
+  readonly #ring: Ring
+  readonly #latest: string
+
+  private constructor(ring: Ring, random: Random) {
+    this.#ring = ring
+    this.#random = random
+    this.#latest = [...ring.dataKeys.keys()].at(-1)!
+  }
+
+  /**
+   * With the keys that lie in the store, or new ones where there are none yet. The first of the master keys is
+   * for writing, the others for reading what was written with them. Where the first is new, so is the data key.
+   *
+   * @throws MasterKeyError where values were written with another master key.
+   * @throws StoreFailure where the key ring cannot be saved.
+   */
+  static async open(store: Store, masterKeys: readonly Buffer[], random: Random): Promise<Vault> {
+    const [master] = masterKeys
+    const text = (await store.documents()).get(DOCUMENT)
+    const saved = text === undefined ? null : (JSON.parse(text) as SavedRing)
+    const known = masterKeys.find((key) => masterKeyId(key) === saved?.masterKeyId)
+    if (saved !== null && known === undefined && (await store.holdsValues())) {
+      throw new MasterKeyError(
+        `the values of keys are encrypted, and the encryption key ${saved.masterKeyId} that they need is not there: ` +
+          'give the file that holds it by --encryption-key-file',
+      )
+    }
+    // Without a value nothing is lost with the keys.
+    const ring = saved !== null && known !== undefined ? openRing(saved, known) : newRing(random)
+    if (known !== master) {
+      ring.dataKeys.set(`k${ring.dataKeys.size + 1}`, randomBytes(random, KEY_BYTES))
+      const sealed = JSON.stringify(sealRing(ring, master!, random))
+      const refusal = await store.putDocument(DOCUMENT, sealed)
+      if (refusal !== null) throw new StoreFailure('storage_full')
+    }
+    return new Vault(ring, random)
+  }
+
+  /** The same for the same text, and of no use to who does not have the key. */
+  digest(text: string): string {
+    const digest = createHmac('sha256', this.#ring.digestKey).update(text).digest()
+    return digest.toString('base64url', 0, DIGEST_BYTES)
+  }
+
+  /** Encrypts a value for that pool: in another it will not decrypt. */
+  seal(pool: string, value: string): SealedValue {
+    const key = this.#ring.dataKeys.get(this.#latest)!
+    const sealed = `${this.#latest}.${seal(key, pool, Buffer.from(value), this.#random)}`
+    return { sealed, digest: this.digest(value) }
+  }
+
+  /** @throws UnreadableValue where it is not what was written for that pool. */
+  open(pool: string, sealed: string): string {
+    const dot = sealed.indexOf('.')
+    const key = this.#ring.dataKeys.get(sealed.slice(0, dot))
+    if (key === undefined) throw new UnreadableValue('the data key of a value is missing')
+    return unseal(key, pool, sealed.slice(dot + 1)).toString()
+  }
+}
+
+/** Tells master keys apart, and nothing else of them. */
+export function masterKeyId(key: Buffer): string {
+  return createHash('sha256').update('master key id').update(key).digest('hex').slice(0, 8)
+}
+
+function newRing(random: Random): Ring {
+  return { digestKey: randomBytes(random, KEY_BYTES), dataKeys: new Map() }
+}
+
+function sealRing(ring: Ring, master: Buffer, random: Random): SavedRing {
+  const wrap = (key: Buffer, name: string): string => seal(master, name, key, random)
+  return {
+    masterKeyId: masterKeyId(master),
+    digestKey: wrap(ring.digestKey, 'digest'),
+    dataKeys: [...ring.dataKeys].map(([id, key]) => [id, wrap(key, id)]),
+  }
+}
+
+function openRing(saved: SavedRing, master: Buffer): Ring {
+  try {
+    return {
+      digestKey: unseal(master, 'digest', saved.digestKey),
+      dataKeys: new Map(saved.dataKeys.map(([id, key]) => [id, unseal(master, id, key)])),
+    }
+  } catch (cause) {
+    throw new MasterKeyError('the data keys that values are encrypted with are damaged', { cause })
+  }
+}
+
+/** Nonce, ciphertext and tag. What it belongs to is authenticated too, so that nothing passes for something else. */
+function seal(key: Buffer, belongsTo: string, plain: Buffer, random: Random): string {
+  const nonce = randomBytes(random, NONCE_BYTES)
+  const cipher = createCipheriv(CIPHER, key, nonce)
+  cipher.setAAD(Buffer.from(belongsTo))
+  const parts = [nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]
+  return Buffer.concat(parts).toString('base64url')
+}
+
+function unseal(key: Buffer, belongsTo: string, text: string): Buffer {
+  const sealed = Buffer.from(text, 'base64url')
+  try {
+    const decipher = createDecipheriv(CIPHER, key, sealed.subarray(0, NONCE_BYTES))
+    decipher.setAAD(Buffer.from(belongsTo))
+    decipher.setAuthTag(sealed.subarray(-TAG_BYTES))
+    const plain = decipher.update(sealed.subarray(NONCE_BYTES, -TAG_BYTES))
+    return Buffer.concat([plain, decipher.final()])
+  } catch (cause) {
+    throw new UnreadableValue('a value will not decrypt', { cause })
+  }
+}
+
+function randomBytes(random: Random, bytes: number): Buffer {
+  const words = Uint32Array.from({ length: bytes / 4 }, () => random.uint32())
+  return Buffer.from(words.buffer)
+}
