@@ -314,7 +314,7 @@ export class Pool {
     this.#lives.delete(slot)
     this.sets.remove(slot, rows.state(slot))
     index.remove(slot)
-    this.#tables.setDisabledReason(slot, null)
+    this.#tables.forgetKey(slot)
     rows.end(slot)
   }
 }

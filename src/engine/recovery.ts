@@ -112,7 +112,7 @@ export class Recovery {
     const { tables } = this.#engine
     for (const [slot, reason] of this.#reasons) {
       tables.restoreDisabledReason(slot, reason)
-      if (!tables.rows.isLive(slot)) tables.setDisabledReason(slot, null)
+      if (!tables.rows.isLive(slot)) tables.forgetKey(slot)
     }
     tables.idempotency.restored()
     this.#engine.restored()

@@ -26,7 +26,7 @@ export class Tables {
   readonly random: Random
   readonly idempotency = new Idempotency((key, memory) => {
     const saved = memory && JSON.stringify({ key, ...memory })
-    this.unsaved?.entries.set(`request/${key}`, saved)
+    this.unsaved?.set(`request/${key}`, saved)
   })
   readonly #documents = new Map<string, string>()
   readonly #disabledReasons = new Map<number, string>()
@@ -81,7 +81,7 @@ export class Tables {
   setDocument(name: string, text: string | null): void {
     if (text !== null) this.#documents.set(name, text)
     else if (!this.#documents.delete(name)) return
-    this.unsaved?.entries.set(`document/${name}`, text)
+    this.unsaved?.set(`document/${name}`, text)
   }
 
   /** It is saved already. */
@@ -97,7 +97,12 @@ export class Tables {
   setDisabledReason(slot: number, reason: string | null): void {
     if (reason !== null) this.#disabledReasons.set(slot, reason)
     else if (!this.#disabledReasons.delete(slot)) return
-    this.unsaved?.entries.set(`reason/${slot}`, reason)
+    this.unsaved?.set(`reason/${slot}`, reason)
+  }
+
+  /** What is kept beside the row of a key that is gone is of no use. */
+  forgetKey(slot: number): void {
+    if (this.#disabledReasons.delete(slot)) this.unsaved?.tidy(slot, `reason/${slot}`)
   }
 
   /** It is saved already. */
