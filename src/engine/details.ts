@@ -54,19 +54,16 @@ export class Details {
   }
 
   set(slot: number, detail: Detail): void {
-    if (detail.value === null && detail.name === null && detail.metadata === null) {
-      this.forget(slot)
-      return
-    }
-    this.#put(slot, detail)
-    this.#save(`key/${slot}`, JSON.stringify(detail))
+    const isNone = detail.value === null && detail.name === null && detail.metadata === null
+    this.#put(slot, isNone ? NO_DETAIL : detail)
+    this.#save(`key/${slot}`, isNone ? null : JSON.stringify(detail))
   }
 
-  /** The key is gone. */
-  forget(slot: number): void {
-    if (this.get(slot) === NO_DETAIL) return
+  /** The key is gone. Returns whether there was anything to forget. */
+  forget(slot: number): boolean {
+    if (this.get(slot) === NO_DETAIL) return false
     this.#put(slot, NO_DETAIL)
-    this.#save(`key/${slot}`, null)
+    return true
   }
 
   /** From before a restart; it is saved already. */
@@ -74,13 +71,11 @@ export class Details {
     this.#put(slot, detail)
   }
 
-  /** Forgets what belongs to no key that is still there. */
-  restored(isLive: (slot: number) => boolean): void {
+  /** Of all keys that have some. */
+  *slots(): Generator<number, undefined> {
     for (const [number, chunk] of this.#chunks.entries()) {
-      // A chunk that was never filled is a hole.
-      for (const place of chunk?.keys() ?? []) {
-        const slot = (number << CHUNK_SHIFT) | place
-        if (!isLive(slot)) this.forget(slot)
+      for (const [place, detail] of chunk?.entries() ?? []) {
+        if (detail !== undefined) yield (number << CHUNK_SHIFT) | place
       }
     }
   }

@@ -364,7 +364,7 @@ export class Engine {
   /** Notes for the journal that a pool is there, with its policy, or being drained. */
   #note({ number, name, policy }: Pool, closing = false): void {
     const saved: SavedPool = { number, name, policy, closing }
-    this.#tables.unsaved?.entries.set(`pool/${number}`, JSON.stringify(saved))
+    this.#tables.unsaved?.set(`pool/${number}`, JSON.stringify(saved))
   }
 
   #schedule(pool: Pool): void {
@@ -373,7 +373,7 @@ export class Engine {
 
   #close(pool: Pool): void {
     this.#closing.pop()
-    this.#tables.unsaved?.entries.set(`pool/${pool.number}`, null)
+    this.#tables.unsaved?.set(`pool/${pool.number}`, null)
     this.#byNumber[pool.number] = undefined
     this.#freeNumbers.push(pool.number)
   }

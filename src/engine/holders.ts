@@ -19,6 +19,7 @@ export interface SavedHolder {
 /**
  * Who holds what. A holder is known as long as it has a lease in a pool; a hold names it by number, and the
  * holds of one holder are a ring, oldest lease first, so that a dead worker's leases are found without a search.
+ * What is saved of one who has no lease any more is of no use; it goes when his number is given to another.
  */
 export class Holders {
   readonly #holds: Holds
@@ -130,7 +131,6 @@ export class Holders {
     this.#byNumber[number] = undefined
     this.#byName.delete(keyOf(pool, name))
     this.#freeNumbers.push(number)
-    this.#save(`holder/${number}`, null)
   }
 }
 

@@ -325,8 +325,7 @@ export class Pool {
     this.#lives.delete(slot)
     this.sets.remove(slot, rows.state(slot))
     index.remove(slot)
-    this.#tables.setDisabledReason(slot, null)
-    this.#tables.details.forget(slot)
+    this.#tables.forgetKey(slot)
     rows.end(slot)
   }
 }

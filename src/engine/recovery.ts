@@ -116,11 +116,10 @@ export class Recovery {
 
   #finish(): void {
     const { tables } = this.#engine
-    for (const [slot, reason] of this.#reasons) {
-      tables.restoreDisabledReason(slot, reason)
-      if (!tables.rows.isLive(slot)) tables.setDisabledReason(slot, null)
+    for (const [slot, reason] of this.#reasons) tables.restoreDisabledReason(slot, reason)
+    for (const slots of [this.#reasons.keys(), tables.details.slots()]) {
+      for (const slot of slots) if (!tables.rows.isLive(slot)) tables.forgetKey(slot)
     }
-    tables.details.restored((slot) => tables.rows.isLive(slot))
     tables.holders.restored((hold) => tables.rows.token(tables.holds.slot(hold)))
     tables.idempotency.restored()
     this.#engine.restored()

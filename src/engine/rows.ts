@@ -207,6 +207,10 @@ export class Rows extends Table {
     return true
   }
 
+  isUnsaved(slot: number): boolean {
+    return (this.words[slot * STRIDE + FLAGS]! & UNSAVED) !== 0
+  }
+
   markSaved(slot: number): void {
     this.words[slot * STRIDE + FLAGS]! &= ~UNSAVED
   }

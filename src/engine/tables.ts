@@ -26,7 +26,7 @@ export class Tables {
   readonly lifePages: DeadlinePages
   readonly holdPages: DeadlinePages
   readonly random: Random
-  readonly #save: Save = (name, text) => this.unsaved?.entries.set(name, text)
+  readonly #save: Save = (name, text) => this.unsaved?.set(name, text)
   readonly holders: Holders
   readonly details = new Details(this.#save)
   readonly idempotency = new Idempotency((key, memory) => {
@@ -103,6 +103,12 @@ export class Tables {
     if (reason !== null) this.#disabledReasons.set(slot, reason)
     else if (!this.#disabledReasons.delete(slot)) return
     this.#save(`reason/${slot}`, reason)
+  }
+
+  /** What is kept beside the row of a key that is gone is of no use. */
+  forgetKey(slot: number): void {
+    if (this.#disabledReasons.delete(slot)) this.unsaved?.tidy(slot, `reason/${slot}`)
+    if (this.details.forget(slot)) this.unsaved?.tidy(slot, `key/${slot}`)
   }
 
   /** It is saved already. */

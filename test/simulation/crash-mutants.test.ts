@@ -25,13 +25,13 @@ const MUTANTS: (Edit & { promise: string })[] = [
     promise: 'a change during a commit is in the next group',
     file: GROUP_COMMIT,
     find: '        ticket.resolve()\n',
-    replace: '        ticket.resolve()\n        this.#unsaved.clear()\n',
+    replace: '        ticket.resolve()\n        this.#unsaved.take()\n',
   },
   {
     promise: 'what was handed over is not touched any more',
     file: 'engine/unsaved.ts',
-    find: 'this.entries = new Map()',
-    replace: 'this.entries.clear()',
+    find: 'this.#entries = new Map()\n',
+    replace: 'this.#entries.clear()\n',
   },
   {
     promise: 'what time has done is not shown before that time is on record',
@@ -121,8 +121,14 @@ const MUTANTS: (Edit & { promise: string })[] = [
   {
     promise: 'why a key is disabled is kept',
     file: 'engine/tables.ts',
-    find: 'this.unsaved?.entries.set(`reason/${slot}`, reason)',
+    find: 'this.#save(`reason/${slot}`, reason)',
     replace: '',
+  },
+  {
+    promise: 'a key has nothing of the one that had its slot before',
+    file: 'engine/unsaved.ts',
+    find: 'this.#needless.set(slot, [name])',
+    replace: 'return',
   },
   {
     promise: 'after a full disk the store comes back by itself',

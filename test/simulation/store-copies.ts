@@ -40,6 +40,11 @@ export const SMALL_SLICES: Edit[] = [
     replace: 'MAX_REAPED_PER_DRAW = 2',
   },
   {
+    file: 'engine/unsaved.ts',
+    find: 'TIDIED_A_GROUP = 1000',
+    replace: 'TIDIED_A_GROUP = 1',
+  },
+  {
     file: 'store/embedded/embedded-store.ts',
     find: 'KEYS_A_LOOK = 64',
     replace: 'KEYS_A_LOOK = 4',

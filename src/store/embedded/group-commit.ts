@@ -88,8 +88,8 @@ export class GroupCommit {
 
   /** What time has done is not news if that time is on record. */
   #hasNews(): boolean {
-    const { slots, entries, lapsedAt } = this.#unsaved
-    return slots.length > 0 || entries.size > 0 || lapsedAt > this.#instant
+    const { hasNews, lapsedAt } = this.#unsaved
+    return hasNews || lapsedAt > this.#instant
   }
 
   /** Closes the open group and sends it to the journal, unless that is still at work on another. */
@@ -117,13 +117,12 @@ export class GroupCommit {
   }
 
   #seal(): Group {
-    const { slots, entries } = this.#unsaved
+    const { slots, entries } = this.#unsaved.take()
     this.#sequence++
     this.#instant = this.#clock.now()
     const records = writeRecords(this.#tables, slots)
     for (const slot of slots) this.#chunks.changed(slot, this.#sequence)
     const chunks = this.#chunks.take(records.byteLength)
-    this.#unsaved.clear()
     return {
       sequence: this.#sequence,
       instant: this.#instant,
