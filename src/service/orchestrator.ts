@@ -8,9 +8,22 @@ import {
 } from '../engine/operations.ts'
 import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
-import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store/store.ts'
+import {
+  type PoolPage,
+  type Store,
+  type StoreEvents,
+  StoreFailure,
+  type StoreStats,
+} from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
-import { type Acquired, operationsOf, type Request, type RunPool, Waiters } from './waiters.ts'
+import {
+  type Acquired,
+  operationsOf,
+  type Patience,
+  type Request,
+  type RunPool,
+  Waiters,
+} from './waiters.ts'
 import { type Repeatable, Requests } from './requests.ts'
 
 /** The pool of the classic API, which is always there. */
@@ -89,21 +102,20 @@ export class Orchestrator {
   }
 
   /**
-   * A lease of now or of some time within `waitMs`; nobody is left to take it once `gone` is aborted.
-   * With `repeatable` a repeat of the request is given the same lease.
+   * A lease of now, or of some time within the caller's patience. With `repeatable` a repeat of the request
+   * is given the same lease.
    */
   acquireLease(
     pool: string,
     operation: AcquireOperation,
-    waitMs: number,
-    gone: AbortSignal | null,
+    patience: Patience | null,
     repeatable: Repeatable | null,
   ): Promise<Acquired> {
     return this.#requests.once(pool, repeatable, async (remember) => {
       const request = { operation, remember }
-      return waitMs === 0 || gone === null
+      return patience === null
         ? this.#acquire(pool, request)
-        : this.#waiters.wait(pool, request, waitMs, gone)
+        : this.#waiters.wait(pool, request, patience)
     }) as Promise<Acquired>
   }
 
@@ -167,6 +179,32 @@ export class Orchestrator {
 
   pools(limit: number, cursor?: string): ReturnType<Store['pools']> {
     return this.#store.pools(limit, cursor)
+  }
+
+  /** Of those names, which are in order, the ones that are there; a cursor is the last name of a page. */
+  async poolsAmong(
+    names: readonly string[],
+    limit: number,
+    cursor?: string,
+  ): Promise<PoolPage | Refusal> {
+    const from = cursor === undefined ? 0 : names.indexOf(cursor) + 1
+    if (from === 0 && cursor !== undefined) return REFUSED.invalid_cursor
+    const page = names.slice(from, from + limit)
+    const policies = await Promise.all(page.map((name) => this.#store.policy(name)))
+    const pools = page.flatMap((name, at) => {
+      const policy = policies[at]
+      return policy === undefined ? [] : [{ name, policy }]
+    })
+    return { pools, nextCursor: from + limit < names.length ? page.at(-1)! : null }
+  }
+
+  /** What is kept by name beside pools and keys. */
+  documents(): ReturnType<Store['documents']> {
+    return this.#store.documents()
+  }
+
+  putDocument(name: string, text: string | null): ReturnType<Store['putDocument']> {
+    return this.#store.putDocument(name, text)
   }
 
   stats(pools: number): Promise<StoreStats> {
