@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { isRefusal, type Lease as EngineLease } from '../../engine/operations.ts'
+import type { Access } from '../../service/access.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import {
   type AcquireBody,
@@ -19,20 +20,26 @@ interface LeaseRequest {
   Params: { pool: string; leaseId: string }
 }
 
-export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
+export function leaseRoutes(
+  app: FastifyInstance,
+  orchestrator: Orchestrator,
+  access: Access,
+): void {
   app.route<PoolRequest & { Body: AcquireBody }>({
     ...leases.acquireLease,
     handler: async (request, reply) => {
       const { pool } = request.params
       const { waitMs = 0, ...asked } = request.body ?? {}
       const operation = { op: 'acquire', count: 1, ...asked } as const
-      const gone = waitMs === 0 ? null : hangUp(reply)
+      const { caller } = request
+      const patience =
+        waitMs === 0 ? null : { waitMs, gone: hangUp(reply), bar: () => access.whyNotStill(caller) }
       const repeatable = repeatableOf(request)
-      const acquired = await orchestrator.acquireLease(pool, operation, waitMs, gone, repeatable)
+      const acquired = await orchestrator.acquireLease(pool, operation, patience, repeatable)
       if (isRefusal(acquired)) return sendRefusal(reply, acquired)
       const lease = acquired.leases[0]!
-      if (gone !== null && repeatable === null) {
-        unlessSent(reply, gone, () =>
+      if (patience !== null && repeatable === null) {
+        unlessSent(reply, patience.gone, () =>
           orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]),
         )
       }
