@@ -16,6 +16,9 @@ const DOCUMENT = 'token/'
 const SECRET_PREFIX = 'tok_'
 const SECRET_WORDS = 8
 
+/** Scopes that cannot be held to some pools: an admin makes any token, and figures name all pools. */
+const SERVER_WIDE: ReadonlySet<Scope> = new Set(['admin', 'metrics'])
+
 /** What is asked of a new token. */
 export interface TokenTerms {
   name: string
@@ -123,8 +126,8 @@ export class Access {
   create(terms: TokenTerms): Promise<{ token: AccessToken; secret: string } | Refusal> {
     return this.#inTurn(async () => {
       const { name, scopes, pools, lifetimeMs } = terms
-      if (scopes.includes('admin') && pools !== '*') {
-        const detail = 'A token with the scope admin has all pools, since it can make any token.'
+      if (pools !== '*' && scopes.some((scope) => SERVER_WIDE.has(scope))) {
+        const detail = 'The scopes admin and metrics are about all pools: leave "pools" out.'
         return { code: 'invalid_request', detail }
       }
       const secret = this.#newSecret()
