@@ -8,6 +8,7 @@ import { isRefusal } from '../src/engine/operations.ts'
 import { HttpServer } from '../src/http/server.ts'
 import { Log } from '../src/log.ts'
 import { SystemRandom } from '../src/random.ts'
+import { Access } from '../src/service/access.ts'
 import { DEFAULT_POOL, Orchestrator } from '../src/service/orchestrator.ts'
 import { KEY_BYTES } from '../src/service/vault.ts'
 import { EmbeddedStore } from '../src/store/embedded/embedded-store.ts'
@@ -70,7 +71,8 @@ const tasks = {
     for (let made = 0; made < survivors; made += CREATED_AT_A_TIME) {
       await create(CREATED_AT_A_TIME, POLICY.maxLeaseTtlMs)
     }
-    const server = await HttpServer.create(orchestrator, new Log('error', console.error))
+    const access = await Access.open(orchestrator, clock, new SystemRandom())
+    const server = await HttpServer.create(orchestrator, access, new Log('error', console.error))
     return { port: await server.listen('127.0.0.1', 0), from, until }
   },
 

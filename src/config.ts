@@ -2,7 +2,7 @@
  * Every setting of a server, once: its flag, its environment variable, what it may be, its default and
  * its line in the help.
  */
-import { isIPv4 } from 'node:net'
+import { isIP, isIPv4 } from 'node:net'
 import { parseArgs } from 'node:util'
 import { MAX_SLOTS } from './engine/key-index.ts'
 import { MAX_DURATION_MS, MAX_KEYS_PER_POOL } from './engine/policy.ts'
@@ -27,6 +27,13 @@ export interface Config {
   /** Undefined: the server makes a key of its own. */
   encryptionKeyFile: string | undefined
   logLevel: LogLevel
+  /** Files in PEM; both or none. */
+  tlsCert: string | undefined
+  tlsKey: string | undefined
+  /** A proxy on the way speaks TLS. */
+  behindProxy: boolean
+  /** Its first line is the secret of an admin. */
+  adminTokenFile: string | undefined
 }
 
 /** A wrong setting, in words for the person who gave it. */
@@ -44,7 +51,7 @@ interface Setting<T> extends Kind<T> {
   /** What stands for the value in the help; none: the flag is a switch. */
   placeholder?: string
   fallback: string
-  /** Not given, it is undefined, and the fallback only says what applies then. */
+  /** Not given, it is undefined; the fallback tells what applies then, unless something is saved. */
   isOptional?: true
   help: string
 }
@@ -54,9 +61,9 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'host',
     placeholder: 'ADDRESS',
     fallback: '127.0.0.1',
-    help: 'loopback address to listen on',
-    must: 'a loopback address (127.0.0.1, ::1 or localhost), since callers need no access token yet',
-    parse: (text) => (isLoopback(text) ? text : undefined),
+    help: 'address to listen on; one that is not loopback needs access tokens and TLS',
+    must: 'an IP address or localhost',
+    parse: (text) => (text === 'localhost' || isIP(text) !== 0 ? text : undefined),
   },
   port: {
     flag: 'port',
@@ -70,8 +77,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     placeholder: 'DIRECTORY',
     fallback: './data',
     help: 'where the state is kept; made where it is missing',
-    must: 'the path of a directory',
-    parse: (text) => (text === '' || text.includes('\0') ? undefined : text),
+    ...path('the path of a directory'),
   },
   durability: {
     flag: 'durability',
@@ -84,8 +90,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'memory',
     fallback: 'false',
     help: 'keep the state in memory only: a restart forgets all keys',
-    must: 'true or false',
-    parse: (text) => ({ true: true, 1: true, false: false, 0: false })[text],
+    ...trueOrFalse(),
   },
   keyLifetimeMs: {
     flag: 'key-lifetime',
@@ -134,6 +139,36 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     help: LOG_LEVELS.join(', '),
     ...oneOf(LOG_LEVELS),
   },
+  tlsCert: {
+    flag: 'tls-cert',
+    placeholder: 'FILE',
+    fallback: 'none',
+    isOptional: true,
+    help: 'certificate in PEM, its chain behind it; with --tls-key it makes HTTPS',
+    ...path('the path of a file'),
+  },
+  tlsKey: {
+    flag: 'tls-key',
+    placeholder: 'FILE',
+    fallback: 'none',
+    isOptional: true,
+    help: 'private key of --tls-cert in PEM',
+    ...path('the path of a file'),
+  },
+  behindProxy: {
+    flag: 'behind-proxy',
+    fallback: 'false',
+    help: 'a proxy in front does TLS: allows any address without it',
+    ...trueOrFalse(),
+  },
+  adminTokenFile: {
+    flag: 'admin-token-file',
+    placeholder: 'FILE',
+    fallback: 'none',
+    isOptional: true,
+    help: 'its first line is the secret of an admin access token',
+    ...path('the path of a file'),
+  },
 }
 
 /** Reading does not care for the type of a value, only for its setting. */
@@ -143,12 +178,23 @@ type Flags = Record<string, string | boolean | undefined>
 
 /**
  * Reads flags, then the environment, then the defaults.
- * @throws ConfigError on anything unknown or out of range.
+ * @throws ConfigError on anything unknown, out of range or contradictory.
  */
 export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config {
   const flags = readFlags(args)
   const entries = SETTING_ENTRIES.map(([name, setting]) => [name, readSetting(setting, flags, env)])
-  return Object.fromEntries(entries) as Config
+  const config = Object.fromEntries(entries) as Config
+  const { host, tlsCert, tlsKey, behindProxy } = config
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
+    throw new ConfigError('--tls-cert and --tls-key go together: give both, or none.')
+  }
+  if (!isLoopback(host) && tlsCert === undefined && !behindProxy) {
+    throw new ConfigError(
+      `--host ${host} is not a loopback address, so that access tokens would cross the network in clear: ` +
+        'give --tls-cert and --tls-key, or --behind-proxy where a proxy in front does TLS.',
+    )
+  }
+  return config
 }
 
 function readFlags(args: string[]): Flags {
@@ -223,6 +269,18 @@ function duration(): Kind<number> {
   }
 }
 
-function isLoopback(host: string): boolean {
+function trueOrFalse(): Kind<boolean> {
+  return {
+    must: 'true or false',
+    parse: (text) => ({ true: true, 1: true, false: false, 0: false })[text],
+  }
+}
+
+function path(must: string): Kind<string> {
+  return { must, parse: (text) => (text === '' || text.includes('\0') ? undefined : text) }
+}
+
+/** Whether it is reached from this machine only. */
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }

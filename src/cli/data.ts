@@ -10,15 +10,18 @@ import { JournalError } from '../store/embedded/journal.ts'
 import { syncPath } from '../store/embedded/sqlite/database.ts'
 import { DATABASE_FILE } from '../store/embedded/sqlite/format.ts'
 import { type Verdict, verifyDirectory, verifyFile } from '../store/embedded/sqlite/verify.ts'
+import { readToken } from './files.ts'
 
 const DEFAULT_URL = 'http://127.0.0.1:3000'
 const DEFAULT_DIRECTORY = './data'
 
-export const BACKUP_HELP = `Usage: token-orchestrator backup FILE [--url URL]
+export const BACKUP_HELP = `Usage: token-orchestrator backup FILE [--url URL] [--token-file FILE]
 
 Copies what a running server has saved into FILE, while it serves, and checks the copy.
 
-  --url URL  the server (TOKEN_ORCHESTRATOR_URL, else ${DEFAULT_URL})
+  --url URL          the server (TOKEN_ORCHESTRATOR_URL, else ${DEFAULT_URL})
+  --token-file FILE  its first line is an access token with the scope admin, which a server
+                     wants once it has tokens (else TOKEN_ORCHESTRATOR_TOKEN, the token itself)
 `
 
 export const RESTORE_HELP = `Usage: token-orchestrator restore FILE [--data-dir DIRECTORY]
@@ -38,14 +41,15 @@ with it. The exit code is 1 if anything is.
 
 /** @returns the exit code, as all commands here. */
 export async function backup(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { file, option } = read(args, 'url')
-  const url = option ?? env.TOKEN_ORCHESTRATOR_URL ?? DEFAULT_URL
+  const { file, options } = read(args, ['url', 'token-file'])
+  const url = options.url ?? env.TOKEN_ORCHESTRATOR_URL ?? DEFAULT_URL
   if (file === undefined) throw new ConfigError('name the FILE that the backup goes to')
   if (!URL.canParse(url)) throw new ConfigError(`--url must be a URL, not "${url}"`)
+  const token = readToken('--token-file', options['token-file'], 'TOKEN_ORCHESTRATOR_TOKEN', env)
   refuseExisting(file)
   const partial = `${file}.partial`
   try {
-    await fetchBackup(new URL('/v1/backup', url), partial)
+    await fetchBackup(new URL('/v1/backup', url), token, partial)
     const verdict = verifyFile(partial)
     if (verdict.faults.length > 0) return report('the backup', verdict)
     syncPath(partial)
@@ -58,8 +62,8 @@ export async function backup(args: string[], env: NodeJS.ProcessEnv): Promise<nu
 }
 
 export async function restore(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { file, option } = read(args, 'data-dir')
-  const directory = option ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
+  const { file, options } = read(args, ['data-dir'])
+  const directory = options['data-dir'] ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
   if (file === undefined) throw new ConfigError('name the FILE to restore')
   const target = join(directory, DATABASE_FILE)
   refuseExisting(target)
@@ -79,25 +83,27 @@ export async function restore(args: string[], env: NodeJS.ProcessEnv): Promise<n
 }
 
 export async function check(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { file, option } = read(args, 'data-dir')
-  if (file !== undefined && option !== undefined) {
+  const { file, options } = read(args, ['data-dir'])
+  if (file !== undefined && options['data-dir'] !== undefined) {
     throw new ConfigError('name a FILE or --data-dir, not both')
   }
-  const directory = option ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
+  const directory = options['data-dir'] ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
   const what = file ?? directory
   const isDirectory = (await stat(what).catch(() => null))?.isDirectory() ?? file === undefined
   return report(what, isDirectory ? verifyDirectory(what) : verifyFile(what))
 }
 
-function read(
-  args: string[],
-  name: string,
-): { file: string | undefined; option: string | undefined } {
+interface Read {
+  file: string | undefined
+  options: Record<string, string | undefined>
+}
+
+function read(args: string[], names: string[]): Read {
   try {
-    const options = { [name]: { type: 'string' as const } }
+    const options = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]))
     const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
     if (positionals.length > 1) throw new Error(`unexpected "${positionals[1]!}"`)
-    return { file: positionals[0], option: values[name] }
+    return { file: positionals[0], options: values }
   } catch (error) {
     throw new ConfigError((error as Error).message)
   }
@@ -108,10 +114,12 @@ function refuseExisting(file: string): void {
   throw new JournalError('inaccessible', `${file} is there already; move it away first`)
 }
 
-async function fetchBackup(url: URL, file: string): Promise<void> {
+async function fetchBackup(url: URL, token: string | undefined, file: string): Promise<void> {
+  const headers: Record<string, string> =
+    token === undefined ? {} : { authorization: `Bearer ${token}` }
   let response
   try {
-    response = await fetch(url)
+    response = await fetch(url, { headers })
   } catch (error) {
     const { cause } = error as Error
     const why = cause instanceof Error ? cause.message : String(error)
@@ -119,7 +127,10 @@ async function fetchBackup(url: URL, file: string): Promise<void> {
   }
   if (!response.ok || response.body === null) {
     const text = await response.text()
-    throw new JournalError('inaccessible', `${url.href}: ${response.status} ${text}`)
+    const refused = whyRefused(text)
+    const said =
+      refused === null ? `${url.href}: ${response.status} ${text}` : `${url.origin} ${refused}`
+    throw new JournalError('inaccessible', said)
   }
   try {
     await pipeline(Readable.fromWeb(response.body), createWriteStream(file, { mode: 0o600 }))
@@ -127,6 +138,17 @@ async function fetchBackup(url: URL, file: string): Promise<void> {
     const { message } = error as Error
     throw new JournalError('inaccessible', `the backup did not arrive whole: ${message}`)
   }
+}
+
+/** What an answer says of the access token, in words for the command line; null: nothing. */
+function whyRefused(answer: string): string | null {
+  if (answer.includes('"access_token_required"')) {
+    return 'wants an access token: name a file with --token-file, or set TOKEN_ORCHESTRATOR_TOKEN'
+  }
+  if (answer.includes('"access_token_invalid"')) {
+    return 'does not know this access token: it is wrong, deleted or expired'
+  }
+  return answer.includes('"missing_scope"') ? 'wants an access token with the scope admin' : null
 }
 
 function report(what: string, verdict: Verdict): number {

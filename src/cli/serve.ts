@@ -1,16 +1,18 @@
 import { resolve } from 'node:path'
 import { type Clock, SystemClock } from '../clock.ts'
-import { type Config, readConfig, settingsHelp } from '../config.ts'
+import { type Config, ConfigError, isLoopback, readConfig, settingsHelp } from '../config.ts'
 import type { Policy } from '../engine/policy.ts'
 import { encryptionKeys } from './encryption-keys.ts'
 import { HttpServer } from '../http/server.ts'
 import type { TableLimits } from '../engine/tables.ts'
 import { Log } from '../log.ts'
 import { SystemRandom } from '../random.ts'
+import { Access, FILE_TOKEN } from '../service/access.ts'
 import { Orchestrator } from '../service/orchestrator.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
 import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
-import type { Store, StoreEvents } from '../store/store.ts'
+import { type Store, type StoreEvents, StoreFailure } from '../store/store.ts'
+import { readAdminSecret, readTls } from './files.ts'
 
 const MAX_POOLS = 100_000
 /** Below this a server that cannot reserve memory gives up. */
@@ -33,6 +35,8 @@ ${settingsHelp()}
 export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const config = readConfig(args, env)
   const log = new Log(config.logLevel, (line) => process.stdout.write(line))
+  const tls = readTls(config, log)
+  const secret = readAdminSecret(config, log)
   const stopped = signalled()
   const clock = new SystemClock()
   const orchestrator = await Orchestrator.start(
@@ -44,7 +48,14 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
       random: new SystemRandom(),
     },
   )
-  const server = await HttpServer.create(orchestrator, log)
+  let access
+  try {
+    access = await openAccess(orchestrator, clock, config, secret, log)
+  } catch (error) {
+    await orchestrator.close()
+    throw error
+  }
+  const server = await HttpServer.create(orchestrator, access, log, tls)
   let port
   try {
     port = await server.listen(config.host, config.port)
@@ -53,7 +64,7 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
     await orchestrator.close()
     return 1
   }
-  welcome(config, port, log)
+  welcome(config, port, access.isOpen, log)
 
   const end = await Promise.race([stopped, orchestrator.failure])
   orchestrator.drain()
@@ -68,6 +79,39 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
   await orchestrator.close()
   log.info('stopped')
   return 0
+}
+
+/**
+ * The access tokens, with that of the file which the settings name.
+ * @throws ConfigError where others than local callers would be let in without any.
+ */
+async function openAccess(
+  orchestrator: Orchestrator,
+  clock: Clock,
+  { host, behindProxy, adminTokenFile }: Config,
+  secret: string | null,
+  log: Log,
+): Promise<Access> {
+  const access = await Access.open(orchestrator, clock, new SystemRandom())
+  const other = secret === null ? null : access.authenticate(secret)
+  if (other !== null && other.id !== FILE_TOKEN) {
+    throw new ConfigError(
+      `--admin-token-file ${adminTokenFile!} has the secret of another access token: give it one of its own.`,
+    )
+  }
+  const refusal = await (secret === null ? access.remove(FILE_TOKEN) : access.trustFile(secret))
+  if (refusal?.code === 'storage_full') throw new StoreFailure('storage_full')
+  if (refusal?.code === 'last_admin_token') {
+    log.warn('the token of an earlier --admin-token-file stays valid: no other admin would be left')
+  }
+  if (access.isOpen && (behindProxy || !isLoopback(host))) {
+    const reached = behindProxy ? '--behind-proxy' : `--host ${host}`
+    throw new ConfigError(
+      `${reached} lets in more than local callers, which takes an admin access token: ` +
+        'give --admin-token-file, or make one on a loopback address first.',
+    )
+  }
+  return access
 }
 
 /** The store that the settings ask for. Where memory is short it holds fewer keys, and says so. */
@@ -150,9 +194,10 @@ function whyNotListening(error: unknown, { host, port }: Config): string {
 }
 
 /** On a terminal a person reads; elsewhere a log collector does. */
-function welcome(config: Config, port: number, log: Log): void {
+function welcome(config: Config, port: number, isOpen: boolean, log: Log): void {
   const host = config.host.includes(':') ? `[${config.host}]` : config.host
-  const url = `http://${host}:${String(port)}`
+  const scheme = config.tlsCert === undefined ? 'http' : 'https'
+  const url = `${scheme}://${host}:${String(port)}`
   const state = config.memory
     ? 'in memory only: a restart forgets all keys'
     : resolve(config.dataDir)
@@ -160,12 +205,13 @@ function welcome(config: Config, port: number, log: Log): void {
     log.info('listening', { url, state })
     return
   }
+  const token = isOpen ? '' : " -H 'Authorization: Bearer <access token>'"
   process.stdout.write(`Token Orchestrator listens on ${url}
 State: ${state}
 
 Make a key, then lease it:
-  curl -X POST ${url}/keys
-  curl ${url}/keys
+  curl${token} -X POST ${url}/keys
+  curl${token} ${url}/keys
 
 Ctrl-C stops it.
 `)

@@ -4,6 +4,19 @@
  */
 export const ERRORS = {
   invalid_request: { status: 400, title: 'The request is malformed.' },
+  access_token_required: { status: 401, title: 'An access token is needed.' },
+  access_token_invalid: { status: 401, title: 'The access token is wrong, deleted or expired.' },
+  missing_scope: { status: 403, title: 'The access token lacks a scope.' },
+  token_not_found: { status: 404, title: 'No such access token.' },
+  admin_token_first: {
+    status: 409,
+    title: 'The first access token must be an admin that does not expire.',
+  },
+  last_admin_token: {
+    status: 409,
+    title: 'The last admin token that does not expire cannot be deleted.',
+  },
+  too_many_tokens: { status: 409, title: 'The server holds as many access tokens as it can.' },
   not_local: { status: 403, title: 'Without access tokens the server answers local callers only.' },
   prefetch_refused: { status: 403, title: 'A draw changes state and cannot be prefetched.' },
   route_not_found: { status: 404, title: 'No such path.' },

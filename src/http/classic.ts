@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Refusal } from '../engine/errors.ts'
 import { isRefusal, type Key } from '../engine/operations.ts'
-import { DEFAULT_POOL, type Orchestrator } from '../service/orchestrator.ts'
+import type { Orchestrator } from '../service/orchestrator.ts'
 import {
   classic,
   type CreateBody,
@@ -12,20 +12,26 @@ import {
 import { iso, isoOrNull } from './instants.ts'
 import { sendProblem, setRetryAfter } from './problem.ts'
 
+/** The pool is `default`, or none to whom it is hidden. */
+interface PoolRequest {
+  Params: { pool: string }
+}
 interface KeyRequest {
-  Params: { id: string }
+  Params: { pool: string; id: string }
   Querystring: { leaseId?: string | string[] }
 }
 
 /** The routes that read no body: whatever one comes with is ignored. */
 export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
-  app.route({
+  app.route<PoolRequest>({
     ...classic.drawKey,
     handler: async (request, reply) => {
       if (request.headers['sec-purpose']?.includes('prefetch') === true) {
         return sendProblem(reply, 'prefetch_refused', 'Ask again without Sec-Purpose: prefetch.')
       }
-      const drawn = await orchestrator.acquire(DEFAULT_POOL, { op: 'acquire', count: 1 })
+      const { pool } = request.params
+      const holder = request.caller?.name
+      const drawn = await orchestrator.acquire(pool, { op: 'acquire', count: 1, holder })
       if (isRefusal(drawn)) return nothingToDraw(reply, drawn)
       const lease = drawn.leases[0]!
       const { keyId, leaseId, fencingToken, expiresAt, sealed } = lease
@@ -36,7 +42,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
         fencingToken,
         blockedUntil: iso(expiresAt),
       }
-      if (sealed !== null) body.value = await orchestrator.valueOf(DEFAULT_POOL, lease)
+      if (sealed !== null) body.value = await orchestrator.valueOf(pool, lease)
       return body
     },
   })
@@ -44,8 +50,8 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
   app.route<KeyRequest>({
     ...classic.showKey,
     handler: async (request, reply) => {
-      const { id } = request.params
-      const [shown] = await orchestrator.run(DEFAULT_POOL, [{ op: 'show', keyId: id }])
+      const { pool, id } = request.params
+      const [shown] = await orchestrator.run(pool, [{ op: 'show', keyId: id }])
       return isRefusal(shown) ? refused(reply, shown) : describe(shown.key)
     },
   })
@@ -55,10 +61,8 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     handler: async (request, reply) => {
       const { leaseId } = request.query
       if (Array.isArray(leaseId)) return notFound(reply)
-      const { id } = request.params
-      const [unblocked] = await orchestrator.run(DEFAULT_POOL, [
-        { op: 'unblock', keyId: id, leaseId },
-      ])
+      const { pool, id } = request.params
+      const [unblocked] = await orchestrator.run(pool, [{ op: 'unblock', keyId: id, leaseId }])
       return isRefusal(unblocked) ? refused(reply, unblocked) : empty(reply)
     },
   })
@@ -66,8 +70,8 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
   app.route<KeyRequest>({
     ...classic.deleteKey,
     handler: async (request, reply) => {
-      const { id } = request.params
-      const [removed] = await orchestrator.run(DEFAULT_POOL, [{ op: 'remove', keyId: id }])
+      const { pool, id } = request.params
+      const [removed] = await orchestrator.run(pool, [{ op: 'remove', keyId: id }])
       return isRefusal(removed) ? refused(reply, removed) : empty(reply)
     },
   })
@@ -75,8 +79,8 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
   app.route<KeyRequest>({
     ...classic.keepKeyAlive,
     handler: async (request, reply) => {
-      const { id } = request.params
-      const [kept] = await orchestrator.run(DEFAULT_POOL, [{ op: 'keepAlive', keyId: id }])
+      const { pool, id } = request.params
+      const [kept] = await orchestrator.run(pool, [{ op: 'keepAlive', keyId: id }])
       return isRefusal(kept) ? refused(reply, kept) : empty(reply)
     },
   })
@@ -84,11 +88,13 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
 
 /** The one classic route that reads a body, if it is JSON. */
 export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestrator): void {
-  app.route<{ Body: CreateBody | undefined }>({
+  app.route<PoolRequest & { Body: CreateBody | undefined }>({
     ...classic.createKey,
     handler: async (request, reply) => {
       const count = request.body?.count ?? undefined
-      const [created] = await orchestrator.run(DEFAULT_POOL, [{ op: 'create', count: count ?? 1 }])
+      const [created] = await orchestrator.run(request.params.pool, [
+        { op: 'create', count: count ?? 1 },
+      ])
       if (isRefusal(created)) {
         if (created.code === 'storage_full') return storageFull(reply)
         return sendProblem(reply, created.code, whatToDo(created))
@@ -128,10 +134,10 @@ function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
   return refused(reply, refusal)
 }
 
-function whatToDo(refusal: Refusal): string {
-  return refusal.code === 'pool_full'
-    ? 'Delete keys, or start the server with a larger --max-keys.'
-    : 'Delete keys, or start the server with more memory and a larger --max-total-keys.'
+function whatToDo({ code }: Refusal): string | undefined {
+  if (code === 'pool_full') return 'Delete keys, or start the server with a larger --max-keys.'
+  if (code !== 'server_full') return undefined
+  return 'Delete keys, or start the server with more memory and a larger --max-total-keys.'
 }
 
 function describe(key: Key): Shown {

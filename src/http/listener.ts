@@ -1,12 +1,13 @@
 /** Node's server with our limits, and what holds for every request before any route sees it. */
 import {
-  createServer,
+  createServer as createHttpServer,
   type IncomingMessage,
   type OutgoingHttpHeaders,
   type RequestListener,
   type Server,
   ServerResponse,
 } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
 import { noteAnswer, refuseTunnel } from './broken-request.ts'
 import { whyNotLocal } from './guard.ts'
@@ -38,25 +39,38 @@ class UncachedResponse extends ServerResponse {
   }
 }
 
-export function createListener(dispatch: RequestListener): Server {
+/** A certificate and its key, in PEM. */
+export interface Tls {
+  cert: string
+  key: string
+}
+
+/** @param isOpen whether only local callers are answered, and without an access token. */
+export function createListener(
+  dispatch: RequestListener,
+  isOpen: () => boolean,
+  tls: Tls | null,
+): Server {
   const handle: RequestListener = (request, response) => {
     noteAnswer(request.socket, response)
     if (!server.listening) response.shouldKeepAlive = false
-    if (admit(request, response)) dispatch(request, response)
+    if (admit(request, response, isOpen(), scheme)) dispatch(request, response)
   }
-  const server = createServer(
-    {
-      ServerResponse: UncachedResponse,
-      requireHostHeader: false, // the guard sees to it
-      joinDuplicateHeaders: true, // two hosts are none
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-    },
-    handle,
-  )
+  const scheme = tls === null ? 'http' : 'https'
+  const options = {
+    ServerResponse: UncachedResponse,
+    requireHostHeader: false, // that is seen to here
+    joinDuplicateHeaders: true, // two hosts are none
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+  }
+  const server =
+    tls === null
+      ? createHttpServer(options, handle)
+      : createHttpsServer({ ...options, ...tls }, handle)
   server.maxHeadersCount = 0 // Node could drop what is too many unseen; we refuse it
   server.on('checkExpectation', handle) // Node would answer by itself
   server.on('connect', refuseTunnel)
@@ -92,16 +106,29 @@ export async function drain(server: Server): Promise<void> {
 }
 
 /** False: the request has been answered. */
-function admit(request: IncomingMessage, response: ServerResponse): boolean {
+function admit(
+  request: IncomingMessage,
+  response: ServerResponse,
+  isOpen: boolean,
+  scheme: 'http' | 'https',
+): boolean {
   if (request.rawHeaders.length > 2 * MAX_HEADERS) {
     return refuse(response, 'headers_too_large', `At most ${MAX_HEADERS} headers.`)
   }
-  const foreign = whyNotLocal(request)
-  if (foreign !== null) return refuse(response, 'not_local', foreign)
+  if (isOpen) {
+    const foreign = whyNotLocal(request, scheme)
+    if (foreign !== null) return refuse(response, 'not_local', foreign)
+  } else if (!hasOneHost(request)) {
+    return refuse(response, 'invalid_request', 'A request has one Host header (RFC 9112, 3.2).')
+  }
   const type = request.headers['content-type']
   // A type that is none counts as no type: where bodies are ignored, so is what is said of them.
   if (type !== undefined && !MEDIA_TYPE.test(type)) delete request.headers['content-type']
   return true
+}
+
+function hasOneHost({ headers, httpVersion }: IncomingMessage): boolean {
+  return headers.host === undefined ? httpVersion === '1.0' : !headers.host.includes(',')
 }
 
 function refuse(response: ServerResponse, code: ErrorCode, detail: string): false {

@@ -2,6 +2,7 @@ import type { FastifyReply } from 'fastify'
 import { type ErrorCode, ERRORS, type Refusal } from '../engine/errors.ts'
 
 export const PROBLEM_TYPE = 'application/problem+json'
+const CHALLENGE = 'Bearer realm="token-orchestrator"'
 
 /** Problem details (RFC 9457) of an error. `detail` says what to do about it. */
 export function problem(code: ErrorCode, detail?: string): string {
@@ -22,16 +23,25 @@ export function malformed(message: string): Error {
 }
 
 export function sendProblem(reply: FastifyReply, code: ErrorCode, detail?: string): FastifyReply {
+  setChallenge(reply, code)
   return reply.code(ERRORS[code].status).type(PROBLEM_TYPE).send(problem(code, detail))
 }
 
 export function sendRefusal(reply: FastifyReply, refusal: Refusal): FastifyReply {
   setRetryAfter(reply, refusal)
+  setChallenge(reply, refusal.code)
   const { status } = ERRORS[refusal.code]
   return reply
     .code(status)
     .type(PROBLEM_TYPE)
     .send(JSON.stringify(problemOf(refusal)))
+}
+
+/** A 401 says what it takes (RFC 6750, 3). */
+function setChallenge(reply: FastifyReply, code: ErrorCode): void {
+  if (code === 'access_token_required') reply.header('www-authenticate', CHALLENGE)
+  if (code !== 'access_token_invalid') return
+  reply.header('www-authenticate', `${CHALLENGE}, error="invalid_token"`)
 }
 
 /** Whole seconds, at least one, where it is known when to come back. */

@@ -2,17 +2,20 @@ import { METHODS } from 'node:http'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
 import type { Log } from '../log.ts'
+import type { Access } from '../service/access.ts'
 import type { Orchestrator } from '../service/orchestrator.ts'
+import { authorise, NO_POOL } from './authorisation.ts'
 import { backupRoute } from './backup.ts'
 import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
-import { createListener, drain, listen, MAX_HEADER_BYTES } from './listener.ts'
+import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
 import { batchRoutes } from './v1/batch.ts'
 import { keyRoutes } from './v1/keys.ts'
 import { leaseRoutes } from './v1/leases.ts'
 import { poolRoutes } from './v1/pools.ts'
+import { tokenRoutes } from './v1/tokens.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
 
@@ -24,10 +27,10 @@ export class HttpServer {
   readonly #log: Log
   readonly #app: FastifyInstance
 
-  private constructor(log: Log) {
+  private constructor(access: Access, log: Log, tls: Tls | null) {
     this.#log = log
     this.#app = Fastify({
-      serverFactory: createListener,
+      serverFactory: (dispatch) => createListener(dispatch, () => access.isOpen, tls),
       clientErrorHandler: answerBrokenRequest,
       bodyLimit: MAX_BODY_BYTES,
       routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_HEADER_BYTES },
@@ -40,6 +43,7 @@ export class HttpServer {
           removeAdditional: false,
           useDefaults: false,
           discriminator: true,
+          allowUnionTypes: true,
         },
       },
       frameworkErrors: (_error, request, reply: FastifyReply) => {
@@ -50,9 +54,15 @@ export class HttpServer {
     })
   }
 
-  static async create(orchestrator: Orchestrator, log: Log): Promise<HttpServer> {
-    const server = new HttpServer(log)
-    await server.#route(orchestrator)
+  /** With `tls` it speaks HTTPS. */
+  static async create(
+    orchestrator: Orchestrator,
+    access: Access,
+    log: Log,
+    tls: Tls | null = null,
+  ): Promise<HttpServer> {
+    const server = new HttpServer(access, log, tls)
+    await server.#route(orchestrator, access)
     return server
   }
 
@@ -70,7 +80,7 @@ export class HttpServer {
     await this.#app.close()
   }
 
-  async #route(orchestrator: Orchestrator): Promise<void> {
+  async #route(orchestrator: Orchestrator, access: Access): Promise<void> {
     const app = this.#app
     for (const method of METHODS) {
       // Fastify would ask for a type of QUERY's body, before the 405.
@@ -82,11 +92,13 @@ export class HttpServer {
     app.addHook('onRoute', ({ method, url }) => {
       allowed.set(url, [...(allowed.get(url) ?? []), ...[method].flat()])
     })
+    authorise(app, access)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
       const { code, detail } = this.#explain(error, request.routeOptions.bodyLimit)
       // Whether there is such a pool comes before what is wrong with the request.
       const { pool } = request.params as { pool?: string }
-      const missing = pool !== undefined && request.method !== 'PUT' && ERRORS[code].status < 500
+      const isPut = request.method === 'PUT' && pool !== NO_POOL
+      const missing = pool !== undefined && !isPut && ERRORS[code].status < 500
       if (missing && (await orchestrator.policy(pool)) === undefined) {
         return sendProblem(reply, 'pool_not_found')
       }
@@ -118,8 +130,9 @@ export class HttpServer {
       })
       poolRoutes(scope, orchestrator)
       keyRoutes(scope, orchestrator)
-      leaseRoutes(scope, orchestrator)
+      leaseRoutes(scope, orchestrator, access)
       batchRoutes(scope, orchestrator)
+      tokenRoutes(scope, access, this.#log)
       done()
     })
     for (const [url, methods] of allowed) refuseOtherMethods(app, url, methods)
@@ -153,9 +166,13 @@ function whatIsInvalid({ message, validation }: FastifyError): string {
 }
 
 function refuseOtherMethods(app: FastifyInstance, url: string, methods: string[]): void {
-  app.route({
+  const others = {
     method: app.supportedMethods.filter((method) => !methods.includes(method)),
     url,
+    scopes: null,
+  }
+  app.route({
+    ...others,
     handler: (_request, reply) => {
       reply.header('allow', methods.join(', '))
       return sendProblem(reply, 'method_not_allowed', `Use ${methods.join(' or ')}.`)

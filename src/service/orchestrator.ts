@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import {
   type AcquireOperation,
   type CreateOperation,
+  type FoundLease,
   type ImportOperation,
   isRefusal,
   type Lease,
@@ -12,9 +13,22 @@ import {
 import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
 import type { Random } from '../engine/random.ts'
-import { type Store, type StoreEvents, StoreFailure, type StoreStats } from '../store/store.ts'
+import {
+  type PoolPage,
+  type Store,
+  type StoreEvents,
+  StoreFailure,
+  type StoreStats,
+} from '../store/store.ts'
 import { Sweeper } from './sweeper.ts'
-import { type Acquired, operationsOf, type Request, type RunPool, Waiters } from './waiters.ts'
+import {
+  type Acquired,
+  operationsOf,
+  type Patience,
+  type Request,
+  type RunPool,
+  Waiters,
+} from './waiters.ts'
 import { type Repeatable, Requests } from './requests.ts'
 import { type NewValue, Values } from './values.ts'
 import { UnreadableValue, Vault } from './vault.ts'
@@ -42,6 +56,7 @@ export class Orchestrator {
   readonly #run: RunPool = (pool, operations) => this.#store.run(pool, operations)
   readonly #failure = Promise.withResolvers<StoreFailure>()
   #store!: Store
+  #vault!: Vault
   #values!: Values
   #storeHealth: 'ok' | 'storage_full' = 'ok'
   #draining = false
@@ -69,6 +84,7 @@ export class Orchestrator {
     try {
       await orchestrator.#putDefaultPool(policy)
       const vault = await Vault.open(store, masterKeys(), random)
+      orchestrator.#vault = vault
       orchestrator.#values = new Values(vault, clock, random, orchestrator.#run)
     } catch (error) {
       await orchestrator.close()
@@ -108,21 +124,20 @@ export class Orchestrator {
   }
 
   /**
-   * A lease of now or of some time within `waitMs`; nobody is left to take it once `gone` is aborted.
-   * With `repeatable` a repeat of the request is given the same lease.
+   * A lease of now, or of some time within the caller's patience. With `repeatable` a repeat of the request
+   * is given the same lease.
    */
   acquireLease(
     pool: string,
     operation: AcquireOperation,
-    waitMs: number,
-    gone: AbortSignal | null,
+    patience: Patience | null,
     repeatable: Repeatable | null,
   ): Promise<Acquired> {
     return this.#requests.once(pool, repeatable, async (remember) => {
       const request = { operation, remember }
-      return waitMs === 0 || gone === null
+      return patience === null
         ? this.#acquire(pool, request)
-        : this.#waiters.wait(pool, request, waitMs, gone)
+        : this.#waiters.wait(pool, request, patience)
     }) as Promise<Acquired>
   }
 
@@ -209,6 +224,20 @@ export class Orchestrator {
     })
   }
 
+  /**
+   * The leases of the keys that are that secret, which is a value or the id of a plain key, in the pools that the
+   * caller sees.
+   */
+  async find(secret: string, sees: (pool: string) => boolean): Promise<FoundLease[]> {
+    const found = await this.#store.find(this.#vault.digest(secret), secret)
+    return found.filter(({ pool }) => sees(pool))
+  }
+
+  /** Tells one text from another, and nothing of it. */
+  fingerprint(text: string): string {
+    return this.#vault.digest(text)
+  }
+
   /** Callers who wait for a key of that pool. */
   waiters(pool: string): number {
     return this.#waiters.count(pool)
@@ -238,6 +267,32 @@ export class Orchestrator {
 
   pools(limit: number, cursor?: string): ReturnType<Store['pools']> {
     return this.#store.pools(limit, cursor)
+  }
+
+  /** Of those names, which are in order, the ones that are there; a cursor is the last name of a page. */
+  async poolsAmong(
+    names: readonly string[],
+    limit: number,
+    cursor?: string,
+  ): Promise<PoolPage | Refusal> {
+    const from = cursor === undefined ? 0 : names.indexOf(cursor) + 1
+    if (from === 0 && cursor !== undefined) return REFUSED.invalid_cursor
+    const page = names.slice(from, from + limit)
+    const policies = await Promise.all(page.map((name) => this.#store.policy(name)))
+    const pools = page.flatMap((name, at) => {
+      const policy = policies[at]
+      return policy === undefined ? [] : [{ name, policy }]
+    })
+    return { pools, nextCursor: from + limit < names.length ? page.at(-1)! : null }
+  }
+
+  /** What is kept by name beside pools and keys. */
+  documents(): ReturnType<Store['documents']> {
+    return this.#store.documents()
+  }
+
+  putDocument(name: string, text: string | null): ReturnType<Store['putDocument']> {
+    return this.#store.putDocument(name, text)
   }
 
   stats(pools: number): Promise<StoreStats> {

@@ -11,3 +11,10 @@ export const SCOPES = [
 ] as const
 
 export type Scope = (typeof SCOPES)[number]
+
+/** The scopes, and those that they have with them. */
+export function withImplied(scopes: readonly Scope[]): ReadonlySet<Scope> {
+  const all = new Set(scopes.includes('admin') ? SCOPES : scopes)
+  if (all.has('leases:admin')) all.add('leases')
+  return all
+}

@@ -22,7 +22,16 @@ export interface Request {
   readonly remember: RememberOperation | null
 }
 
-interface Waiter extends Request {
+/** How somebody waits. */
+export interface Patience {
+  readonly waitMs: number
+  /** Aborted once nobody is left to take what comes. */
+  readonly gone: AbortSignal
+  /** Whether he may still have it, or what he is told instead. */
+  readonly bar: () => Refusal | null
+}
+
+interface Waiter extends Request, Pick<Patience, 'bar'> {
   readonly place: number
   /** He has been answered, or is not there any more. */
   done: boolean
@@ -84,10 +93,10 @@ export class Waiters {
   }
 
   /**
-   * Waits up to `waitMs` for what is asked for. Who is gone gets nothing: what was taken for him is given
+   * Waits for what is asked for, as long as he said. Who is gone gets nothing: what was taken for him is given
    * back at once, unless it is remembered for when he asks again.
    */
-  wait(pool: string, request: Request, waitMs: number, gone: AbortSignal): Promise<Acquired> {
+  wait(pool: string, request: Request, patience: Patience): Promise<Acquired> {
     if (this.#closed) return Promise.resolve(REFUSED.draining)
     if (this.count(pool) >= MAX_WAITERS_PER_POOL) return Promise.resolve(REFUSED.too_many_waiters)
     let queue = this.#queues.get(pool)
@@ -97,7 +106,7 @@ export class Waiters {
       this.#queues.set(pool, queue)
     }
     return new Promise((resolve, reject) => {
-      const waiter = this.#enter(pool, queue, request, waitMs, gone, resolve, reject)
+      const waiter = this.#enter(pool, queue, request, patience, resolve, reject)
       if (waiter.done) return
       if (isFirst) this.available(pool)
       else void this.#check(pool, waiter)
@@ -148,8 +157,7 @@ export class Waiters {
     pool: string,
     queue: Queue,
     request: Request,
-    waitMs: number,
-    gone: AbortSignal,
+    { waitMs, gone, bar }: Patience,
     resolve: (acquired: Acquired | Promise<Acquired>) => void,
     reject: (error: Error) => void,
   ): Waiter {
@@ -162,6 +170,7 @@ export class Waiters {
     }
     const waiter: Waiter = {
       ...request,
+      bar,
       place: queue.nextPlace++,
       done: false,
       answer: (acquired) => {
@@ -179,7 +188,7 @@ export class Waiters {
     const timeOut = (): void => {
       if (waiter.done) return
       leave()
-      resolve(this.refusal(pool, waiter.operation))
+      resolve(bar() ?? this.refusal(pool, waiter.operation))
     }
     const cancel = this.#clock.callAt(this.#clock.now() + waitMs, () => {
       // What is being given may be his: not before there is nothing left he goes without.
@@ -219,7 +228,11 @@ export class Waiters {
   /** Returns whether the pool had nothing left. */
   async #serveOldest(pool: string, queue: Queue): Promise<boolean> {
     let exhausted = false
-    const served = [...queue.waiting.values().take(SERVED_AT_A_TIME)]
+    const served = this.#admit([...queue.waiting.values().take(SERVED_AT_A_TIME)])
+    if (served.length === 0) {
+      queue.hinted = true // what came is for those behind them
+      return false
+    }
     try {
       const results = (await this.#run(pool, served.flatMap(operationsOf))).values()
       for (const waiter of served) {
@@ -234,6 +247,15 @@ export class Waiters {
       queue.hinted = true
     }
     return exhausted
+  }
+
+  /** Those who may still have something; the others are told so, and wait no more. */
+  #admit(waiters: Waiter[]): Waiter[] {
+    return waiters.filter((waiter) => {
+      const refusal = waiter.bar()
+      if (refusal !== null) waiter.answer(refusal)
+      return refusal === null
+    })
   }
 
   #deliver(pool: string, waiter: Waiter, acquired: Acquired): void {

@@ -75,7 +75,8 @@ suite('who hangs up holds no key', () => {
     await room.create()
     const { orchestrator } = room
     const acquire = { op: 'acquire', count: 1 } as const
-    await orchestrator.acquireLease('pool', acquire, 60_000, AbortSignal.abort(), null)
+    const patience = { waitMs: 60_000, gone: AbortSignal.abort(), bar: () => null }
+    await orchestrator.acquireLease('pool', acquire, patience, null)
     await room.turns()
     assert.equal(await room.available(), 1)
     assert.equal(orchestrator.waiters('pool'), 0)

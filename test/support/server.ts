@@ -14,6 +14,7 @@ import { DEFAULT_POLICY, type Policy } from '../../src/engine/policy.ts'
 import { HttpServer } from '../../src/http/server.ts'
 import { Log } from '../../src/log.ts'
 import { SystemRandom } from '../../src/random.ts'
+import { Access } from '../../src/service/access.ts'
 import { Orchestrator } from '../../src/service/orchestrator.ts'
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
 import type { Store, StoreEvents } from '../../src/store/store.ts'
@@ -51,6 +52,7 @@ export interface ServerOptions {
 export class TestServer implements AsyncDisposable {
   readonly port: number
   readonly orchestrator: Orchestrator
+  readonly access: Access
   readonly http: HttpServer
   /** What it logged, a line each. */
   readonly logged: string[]
@@ -59,12 +61,14 @@ export class TestServer implements AsyncDisposable {
   private constructor(
     port: number,
     orchestrator: Orchestrator,
+    access: Access,
     http: HttpServer,
     logged: string[],
     agent: Agent,
   ) {
     this.port = port
     this.orchestrator = orchestrator
+    this.access = access
     this.http = http
     this.logged = logged
     this.#agent = agent
@@ -82,13 +86,15 @@ export class TestServer implements AsyncDisposable {
       random: new SystemRandom(),
     })
     const logged: string[] = []
+    const access = await Access.open(orchestrator, clock, new SystemRandom())
     const http = await HttpServer.create(
       orchestrator,
+      access,
       new Log('debug', (line) => logged.push(line)),
     )
     const port = await http.listen('127.0.0.1', 0)
     const agent = new Agent({ keepAlive: true, maxSockets })
-    return new TestServer(port, orchestrator, http, logged, agent)
+    return new TestServer(port, orchestrator, access, http, logged, agent)
   }
 
   /** Sends a request and checks what holds for every answer. */

@@ -1,5 +1,6 @@
 /** Callers who wait for keys, in virtual time and without HTTP. */
 import assert from 'node:assert/strict'
+import type { Refusal } from '../../src/engine/errors.ts'
 import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
 import { DEFAULT_POLICY, type Policy } from '../../src/engine/policy.ts'
 import { Orchestrator } from '../../src/service/orchestrator.ts'
@@ -18,6 +19,8 @@ export interface Asked {
   waitMs?: number
   ttlMs?: number
   keyId?: string
+  /** Why he may not have it any more. */
+  bar?: () => Refusal | null
 }
 
 /** Somebody who asks for a key, and what he has been told so far. */
@@ -93,11 +96,12 @@ export class WaitingRoom implements AsyncDisposable {
     return room
   }
 
-  wait({ waitMs = 60_000, ...asked }: Asked = {}): Caller {
+  wait({ waitMs = 60_000, bar = () => null, ...asked }: Asked = {}): Caller {
     const operation = { op: 'acquire', count: 1, ...asked } as const
-    return new Caller((gone) =>
-      this.orchestrator.acquireLease(this.pool, operation, waitMs, gone, null),
-    )
+    return new Caller((gone) => {
+      const patience = waitMs === 0 ? null : { waitMs, gone, bar }
+      return this.orchestrator.acquireLease(this.pool, operation, patience, null)
+    })
   }
 
   /** Waiters who have all come to wait. */
@@ -108,7 +112,7 @@ export class WaitingRoom implements AsyncDisposable {
   }
 
   /** One who does not wait. */
-  draw(asked: Omit<Asked, 'waitMs'> = {}): Caller {
+  draw(asked: Omit<Asked, 'waitMs' | 'bar'> = {}): Caller {
     return new Caller(() =>
       this.orchestrator.acquire(this.pool, { op: 'acquire', count: 1, ...asked }),
     )

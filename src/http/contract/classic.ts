@@ -1,6 +1,9 @@
 /** The classic API: six routes on the pool `default`. Two spellings of the id exist in the wild. */
 import { Type } from 'typebox'
+import { DEFAULT_POOL } from '../../service/orchestrator.ts'
 import type { Route } from './common.ts'
+
+const pool = DEFAULT_POOL
 
 const Instant = Type.String({
   format: 'date-time',
@@ -59,36 +62,42 @@ export const classic = {
   createKey: {
     method: 'POST',
     url: '/keys',
+    pool,
     scopes: ['keys:write'],
     schema: { summary: 'Make keys', body: CreateBody, response: { 201: Created } },
   },
   drawKey: {
     method: 'GET',
     url: '/keys',
+    pool,
     scopes: ['leases'],
     schema: { summary: 'Lease a random available key', response: { 200: Drawn, 404: Empty } },
   },
   showKey: {
     method: 'GET',
     url: '/keys/:id',
+    pool,
     scopes: ['read'],
     schema: { summary: 'Show a key', response: { 200: Shown, 404: Empty } },
   },
   unblockKey: {
     method: 'PUT',
     url: '/keys/:id',
+    pool,
     scopes: ['leases'],
     schema: { summary: 'Give a key back', response: { 200: Empty, 404: Empty } },
   },
   deleteKey: {
     method: 'DELETE',
     url: '/keys/:id',
+    pool,
     scopes: ['keys:write'],
     schema: { summary: 'Delete a key', response: { 200: Empty, 404: Empty } },
   },
   keepKeyAlive: {
     method: 'PUT',
     url: '/keepalive/:id',
+    pool,
     scopes: ['leases', 'keys:write'],
     schema: { summary: "Put a key's death off", response: { 200: Empty, 404: Empty } },
   },

@@ -9,8 +9,10 @@ import type { Scope } from '../../service/scopes.ts'
 export interface Route {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   url: string
-  /** One of them is enough. */
-  scopes: readonly Scope[]
+  /** One of them is enough; null: anybody may. */
+  scopes: readonly Scope[] | null
+  /** Whose path names none but means one. */
+  pool?: string
   /** In bytes, where it is not the usual one. */
   bodyLimit?: number
   schema: {

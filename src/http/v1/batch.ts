@@ -1,11 +1,24 @@
 import type { FastifyInstance } from 'fastify'
-import { REFUSED } from '../../engine/errors.ts'
+import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import { isRefusal, type Lease, type Operation, type Result } from '../../engine/operations.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
+import type { AccessToken } from '../../service/access.ts'
+import type { Scope } from '../../service/scopes.ts'
+import { whatIsMissing } from '../authorisation.ts'
 import { batch, type BatchBody, type BatchOperation, MAX_BATCH_LEASES } from '../contract/batch.ts'
+import { keys } from '../contract/keys.ts'
+import { leases } from '../contract/leases.ts'
 import { iso, isoOrNull } from '../instants.ts'
 import { malformed, problemOf, sendProblem, sendRefusal } from '../problem.ts'
 import { repeatableOf } from './idempotency.ts'
+
+/** Each operation needs what its single route does. */
+const SCOPES: Record<BatchOperation['op'], readonly Scope[]> = {
+  acquire: leases.acquireLease.scopes,
+  renew: leases.renewLease.scopes,
+  release: leases.releaseLease.scopes,
+  keepAlive: keys.keepKeyAlive.scopes,
+}
 
 type Values = ReadonlyMap<string, string>
 
@@ -15,28 +28,41 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
     handler: async (request, reply) => {
       const { pool } = request.params
       const { operations } = request.body
-      let leases = 0
+      let leaseCount = 0
       for (const operation of operations) {
-        if (operation.op === 'acquire') leases += operation.count ?? 1
+        if (operation.op === 'acquire') leaseCount += operation.count ?? 1
       }
-      if (leases > MAX_BATCH_LEASES) {
-        throw malformed(`A batch acquires at most ${MAX_BATCH_LEASES} leases, not ${leases}.`)
+      if (leaseCount > MAX_BATCH_LEASES) {
+        throw malformed(`A batch acquires at most ${MAX_BATCH_LEASES} leases, not ${leaseCount}.`)
       }
-      const asked = operations.map(toOperation)
-      const results = await orchestrator.runBatch(pool, asked, repeatableOf(request))
-      if ('code' in results) return sendRefusal(reply, results)
-      const [first] = results
+      const { caller } = request
+      const mayDo = ({ op }: BatchOperation): boolean => caller?.may(SCOPES[op]) ?? true
+      const asked = operations.filter(mayDo).map((operation) => toOperation(operation, caller))
+      const done = await orchestrator.runBatch(pool, asked, repeatableOf(request, orchestrator))
+      if ('code' in done) return sendRefusal(reply, done)
+      const [first] = done
       const missing =
         first === undefined
           ? (await orchestrator.policy(pool)) === undefined
           : isRefusal(first) && first.code === 'pool_not_found'
       if (missing) return sendProblem(reply, 'pool_not_found')
+      const inOrder = done.values()
+      const results =
+        done.length === operations.length
+          ? done
+          : operations.map((operation) =>
+              mayDo(operation) ? inOrder.next().value! : lackOfScope(operation),
+            )
       const values = await openValues(orchestrator, pool, results)
       return reply
         .type('application/json; charset=utf-8')
         .send(write(operations, results, values, orchestrator.now()))
     },
   })
+}
+
+function lackOfScope({ op }: BatchOperation): Refusal {
+  return { code: 'missing_scope', detail: whatIsMissing(SCOPES[op]) }
 }
 
 /** By lease id the values of the keys that have one; what will not decrypt is left out. */
@@ -59,8 +85,9 @@ async function openValues(
   return values
 }
 
-function toOperation(operation: BatchOperation): Operation {
-  return operation.op === 'acquire' ? { count: 1, ...operation } : operation
+function toOperation(operation: BatchOperation, caller: AccessToken | null): Operation {
+  if (operation.op !== 'acquire') return operation
+  return { count: 1, holder: caller?.name, ...operation }
 }
 
 /** Text is put together by hand, since objects for a stringifier would cost more than the leases. */

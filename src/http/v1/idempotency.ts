@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
+import type { Orchestrator } from '../../service/orchestrator.ts'
 import type { Repeatable } from '../../service/requests.ts'
 import { malformed } from '../problem.ts'
 
@@ -10,7 +11,10 @@ const PRINTABLE = /^[\x20-\x7e]{1,255}$/
  * What makes a request repeatable; null: it does not ask for that.
  * @throws an error of status 400 where the header is none.
  */
-export function repeatableOf(request: FastifyRequest): Repeatable | null {
+export function repeatableOf(
+  request: FastifyRequest,
+  orchestrator: Orchestrator,
+): Repeatable | null {
   const header = request.headers[HEADER]
   if (header === undefined) return null
   if (typeof header !== 'string' || !PRINTABLE.test(header)) {
@@ -18,8 +22,9 @@ export function repeatableOf(request: FastifyRequest): Repeatable | null {
   }
   const path = request.url.split('?')[0]!
   return {
-    key: digest(`${request.method} ${path} ${header}`),
-    body: digest(JSON.stringify(request.body ?? null)),
+    key: digest(`${request.caller?.id ?? ''} ${request.method} ${path} ${header}`),
+    // It may hold values, which nobody shall guess from what is kept.
+    body: orchestrator.fingerprint(JSON.stringify(request.body ?? null)),
   }
 }
 

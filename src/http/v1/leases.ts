@@ -4,6 +4,7 @@ import {
   isRefusal,
   type Lease as EngineLease,
 } from '../../engine/operations.ts'
+import type { Access } from '../../service/access.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import {
   type AcquireBody,
@@ -26,7 +27,11 @@ interface LeaseRequest {
   Params: { pool: string; leaseId: string }
 }
 
-export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
+export function leaseRoutes(
+  app: FastifyInstance,
+  orchestrator: Orchestrator,
+  access: Access,
+): void {
   /** What a holder is told. How long the lease lasts from now spares clients with a wrong clock. */
   const describe = async (pool: string, lease: EngineLease): Promise<Lease> => {
     const { sealed, metadata, expiresAt, ...rest } = lease
@@ -47,14 +52,16 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
     handler: async (request, reply) => {
       const { pool } = request.params
       const { waitMs = 0, ...asked } = request.body ?? {}
-      const operation = { op: 'acquire', count: 1, ...asked } as const
-      const gone = waitMs === 0 ? null : hangUp(reply)
-      const repeatable = repeatableOf(request)
-      const acquired = await orchestrator.acquireLease(pool, operation, waitMs, gone, repeatable)
+      const { caller } = request
+      const operation = { op: 'acquire', count: 1, holder: caller?.name, ...asked } as const
+      const patience =
+        waitMs === 0 ? null : { waitMs, gone: hangUp(reply), bar: () => access.whyNotStill(caller) }
+      const repeatable = repeatableOf(request, orchestrator)
+      const acquired = await orchestrator.acquireLease(pool, operation, patience, repeatable)
       if (isRefusal(acquired)) return sendRefusal(reply, acquired)
       const lease = acquired.leases[0]!
-      if (gone !== null && repeatable === null) {
-        unlessSent(reply, gone, () =>
+      if (patience !== null && repeatable === null) {
+        unlessSent(reply, patience.gone, () =>
           orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]),
         )
       }

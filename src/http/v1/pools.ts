@@ -3,6 +3,7 @@ import type { Refusal } from '../../engine/errors.ts'
 import { isRefusal } from '../../engine/operations.ts'
 import { DEFAULT_POLICY } from '../../engine/policy.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
+import { NO_POOL } from '../authorisation.ts'
 import { pageLimit, POOL_NAME } from '../contract/common.ts'
 import { type PolicyBody, type Pool, pools, type ShownPool } from '../contract/pools.ts'
 import { isoOrNull } from '../instants.ts'
@@ -16,7 +17,12 @@ export function poolRoutes(app: FastifyInstance, orchestrator: Orchestrator): vo
   app.route<{ Querystring: { limit?: string; cursor?: string } }>({
     ...pools.listPools,
     handler: async (request, reply) => {
-      const page = await orchestrator.pools(pageLimit(request.query), request.query.cursor)
+      const { cursor } = request.query
+      const limit = pageLimit(request.query)
+      const visible = request.caller?.pools ?? '*'
+      const page = await (visible === '*'
+        ? orchestrator.pools(limit, cursor)
+        : orchestrator.poolsAmong(visible, limit, cursor))
       if ('code' in page) return sendRefusal(reply, page)
       const { pools, nextCursor } = page
       return nextCursor === null ? { pools } : { pools, nextCursor }
@@ -27,6 +33,7 @@ export function poolRoutes(app: FastifyInstance, orchestrator: Orchestrator): vo
     ...pools.putPool,
     handler: async (request, reply) => {
       const { pool: name } = request.params
+      if (name === NO_POOL) return sendProblem(reply, 'pool_not_found')
       if (!POOL_NAME.test(name)) {
         const detail = '1 to 64 of a-z 0-9 . _ - beginning with a letter or digit.'
         return sendProblem(reply, 'invalid_pool_name', detail)
