@@ -2,15 +2,20 @@
 import type { FastifyInstance } from 'fastify'
 import { Metrics } from '../service/metrics.ts'
 import type { Orchestrator } from '../service/orchestrator.ts'
+import { operational } from './contract/operational.ts'
 
 export function operationalRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
   const metrics = new Metrics(orchestrator)
-  app.get('/healthz', () => ({ status: 'ok' }))
-  app.get('/readyz', (_request, reply) => {
-    const { status } = orchestrator
-    return reply.code(status === 'ready' ? 200 : 503).send({ status })
+  app.route({ ...operational.showHealth, handler: () => ({ status: 'ok' }) })
+  app.route({
+    ...operational.showReadiness,
+    handler: (_request, reply) => {
+      const { status } = orchestrator
+      return reply.code(status === 'ready' ? 200 : 503).send({ status })
+    },
   })
-  app.get('/metrics', async (_request, reply) => {
-    return reply.type(metrics.contentType).send(await metrics.text())
+  app.route({
+    ...operational.readMetrics,
+    handler: async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()),
   })
 }

@@ -6,6 +6,7 @@ import type { Orchestrator } from '../service/orchestrator.ts'
 import { backupRoute } from './backup.ts'
 import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
+import { documentRoutes } from './documents.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
@@ -101,6 +102,7 @@ export class HttpServer {
     classicRoutes(app, orchestrator)
     operationalRoutes(app, orchestrator)
     backupRoute(app, orchestrator)
+    documentRoutes(app)
     await app.register((scope, _options, done) => {
       scope.addContentTypeParser(JSON_TYPE, { parseAs: 'string' }, (_request, body, done) => {
         parseJson(body as string, done)

@@ -1,6 +1,6 @@
 /** The classic API: six routes on the pool `default`. Two spellings of the id exist in the wild. */
 import { Type } from 'typebox'
-import type { Route } from './common.ts'
+import { type Route, StateName } from './common.ts'
 
 const Instant = Type.String({
   format: 'date-time',
@@ -23,34 +23,42 @@ interface CreateOptions {
 /** Null stands for "nothing said", of the body and of the count. A union would give vaguer errors. */
 const CreateBody = Type.Unsafe<CreateOptions | null>({
   type: ['object', 'null'],
+  examples: [{ count: 3 }],
   properties: {
     count: { type: ['integer', 'null'], minimum: 1, maximum: MAX_KEYS_PER_CREATE },
   },
 })
 
-const Created = Type.Object({ ...Named, keyIds: Type.Optional(Type.Array(Type.String())) })
+const Created = Type.Object(
+  { ...Named, keyIds: Type.Optional(Type.Array(Type.String())) },
+  { title: 'ClassicCreated' },
+)
 
-const Drawn = Type.Object({
-  ...Named,
-  leaseId: Type.String(),
-  fencingToken: Type.Integer(),
-  blockedUntil: Instant,
-})
+const Drawn = Type.Object(
+  { ...Named, leaseId: Type.String(), fencingToken: Type.Integer(), blockedUntil: Instant },
+  { title: 'ClassicLease' },
+)
 
-const Shown = Type.Object({
-  ...Named,
-  isBlocked: Type.Boolean({ description: 'whether the key is leased' }),
-  blockedAt: NullableInstant,
-  createdAt: Instant,
-  blockedUntil: NullableInstant,
-  expiresAt: NullableInstant,
-  keepAliveAt: Instant,
-  state: Type.Union([
-    Type.Literal('available'),
-    Type.Literal('leased'),
-    Type.Literal('cooling'),
-    Type.Literal('disabled'),
-  ]),
+const Shown = Type.Object(
+  {
+    ...Named,
+    isBlocked: Type.Boolean({ description: 'whether the key is leased' }),
+    blockedAt: NullableInstant,
+    createdAt: Instant,
+    blockedUntil: NullableInstant,
+    expiresAt: NullableInstant,
+    keepAliveAt: Instant,
+    state: StateName,
+  },
+  { title: 'ClassicKey' },
+)
+
+const UnblockQuery = Type.Object({
+  leaseId: Type.Optional(
+    Type.Union([Type.String(), Type.Array(Type.String())], {
+      description: 'only if that lease is the current one; two never are',
+    }),
+  ),
 })
 
 /** Method, path and schemas of each route. */
@@ -59,36 +67,48 @@ export const classic = {
     method: 'POST',
     url: '/keys',
     scopes: ['keys:write'],
+    errors: ['pool_full', 'server_full'],
+    headers: { 201: ['Location'] },
     schema: { summary: 'Make keys', body: CreateBody, response: { 201: Created } },
   },
   drawKey: {
     method: 'GET',
     url: '/keys',
     scopes: ['leases'],
+    errors: ['prefetch_refused', 'storage_full'],
+    headers: { 404: ['Retry-After'] },
     schema: { summary: 'Lease a random available key', response: { 200: Drawn, 404: Empty } },
   },
   showKey: {
     method: 'GET',
     url: '/keys/:id',
     scopes: ['read'],
+    errors: [],
     schema: { summary: 'Show a key', response: { 200: Shown, 404: Empty } },
   },
   unblockKey: {
     method: 'PUT',
     url: '/keys/:id',
     scopes: ['leases'],
-    schema: { summary: 'Give a key back', response: { 200: Empty, 404: Empty } },
+    errors: [],
+    schema: {
+      summary: 'Give a key back',
+      querystring: UnblockQuery,
+      response: { 200: Empty, 404: Empty },
+    },
   },
   deleteKey: {
     method: 'DELETE',
     url: '/keys/:id',
     scopes: ['keys:write'],
+    errors: [],
     schema: { summary: 'Delete a key', response: { 200: Empty, 404: Empty } },
   },
   keepKeyAlive: {
     method: 'PUT',
     url: '/keepalive/:id',
     scopes: ['leases', 'keys:write'],
+    errors: [],
     schema: { summary: "Put a key's death off", response: { 200: Empty, 404: Empty } },
   },
 } as const satisfies Record<string, Route>
