@@ -14,11 +14,15 @@ const MAY_IMPORT: Record<string, string[]> = {
   'clock.ts': [],
   'log.ts': [],
   'random.ts': ['engine'],
+  'version.ts': [],
   'config.ts': ['engine', 'log.ts'],
   store: ['engine', 'clock.ts'],
   service: ['store', 'engine', 'clock.ts'],
-  http: ['service', 'engine', 'log.ts'],
-  cli: ['http', 'service', 'store', 'engine', 'config.ts', 'clock.ts', 'log.ts', 'random.ts'],
+  http: ['service', 'engine', 'log.ts', 'version.ts'],
+  cli: [
+    ...['http', 'service', 'store', 'engine'],
+    ...['config.ts', 'clock.ts', 'log.ts', 'random.ts', 'version.ts'],
+  ],
 }
 
 /** Layers that are handed time and chance, and leave files and the process alone. */

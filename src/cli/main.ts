@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
 import { ConfigError } from '../config.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { JournalError } from '../store/embedded/journal.ts'
 import { MasterKeyError } from '../service/vault.ts'
 import { StoreFailure } from '../store/store.ts'
+import { version } from '../version.ts'
 import { backup, BACKUP_HELP, check, CHECK_HELP, restore, RESTORE_HELP } from './data.ts'
 import { serve, SERVE_HELP } from './serve.ts'
 
@@ -58,11 +58,6 @@ function whatIsWrong(command: string): string {
   return command.startsWith('-')
     ? `token-orchestrator: the command goes before its options: token-orchestrator serve ${command}`
     : `token-orchestrator: unknown command "${command}".`
-}
-
-function version(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(manifest) as { version: string }).version
 }
 
 try {

@@ -30,11 +30,16 @@ const BEARER = /^Bearer +([\w.~+/-]+=*) *$/i
 export function authorise(app: FastifyInstance, access: Access): void {
   app.decorateRequest('caller', null)
   app.addHook('onRoute', (route) => {
-    const { scopes, pool } = route as Pick<Partial<Route>, 'scopes' | 'pool'>
+    const { scopes, pool, accessTokenIn } = route as Partial<Route>
     if (scopes === undefined) throw new Error(`who may use ${route.url}?`)
     if (scopes === null) return
     route.onRequest = (request, reply, done) => {
-      if (!access.isOpen && !admit(request, reply, access, scopes)) return
+      const isAdmitted =
+        access.isOpen ||
+        (accessTokenIn === undefined
+          ? admit(request, reply, access, scopes)
+          : admitGateway(request, reply, access, scopes))
+      if (!isAdmitted) return
       const params = request.params as { pool?: string }
       if (pool !== undefined) params.pool = pool
       const { caller } = request
@@ -65,6 +70,27 @@ function admit(
   }
   request.caller = caller
   return true
+}
+
+/** The same of who asks about a key that came to it in Authorization. */
+function admitGateway(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  access: Access,
+  scopes: readonly Scope[],
+): boolean {
+  const secret = request.headers['x-access-token']
+  const caller = typeof secret === 'string' ? access.authenticate(secret) : null
+  if (caller?.may(scopes) === true) {
+    request.caller = caller
+    return true
+  }
+  const detail =
+    caller === null
+      ? 'Send a valid access token in X-Access-Token.'
+      : `The access token in X-Access-Token: ${whatIsMissing(scopes)}`
+  sendProblem(reply, 'gateway_not_trusted', detail)
+  return false
 }
 
 function callerBy(access: Access, authorization: string | undefined): AccessToken | null {

@@ -39,7 +39,8 @@ export function sendRefusal(reply: FastifyReply, refusal: Refusal): FastifyReply
 
 /** A 401 says what it takes (RFC 6750, 3). */
 function setChallenge(reply: FastifyReply, code: ErrorCode): void {
-  if (code === 'access_token_required') reply.header('www-authenticate', CHALLENGE)
+  if (code === 'access_token_required' || code === 'key_not_good')
+    reply.header('www-authenticate', CHALLENGE)
   if (code !== 'access_token_invalid') return
   reply.header('www-authenticate', `${CHALLENGE}, error="invalid_token"`)
 }

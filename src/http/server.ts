@@ -8,10 +8,12 @@ import { authorise, NO_POOL } from './authorisation.ts'
 import { backupRoute } from './backup.ts'
 import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
+import { documentRoutes } from './documents.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
 import { batchRoutes } from './v1/batch.ts'
+import { introspectionRoutes } from './v1/introspection.ts'
 import { keyRoutes } from './v1/keys.ts'
 import { leaseRoutes } from './v1/leases.ts'
 import { poolRoutes } from './v1/pools.ts'
@@ -20,6 +22,7 @@ import { tokenRoutes } from './v1/tokens.ts'
 const MAX_BODY_BYTES = 64 * 1024
 
 const JSON_TYPE = /^application\/([\w.-]+\+)?json\s*(;|$)/i
+const FORM_TYPE = /^application\/x-www-form-urlencoded\s*(;|$)/i
 const CLASSIC_KEY_PATH = /^\/(keys|keepalive)\/./
 
 /** The HTTP side of a server: its routes, and what they have in common. */
@@ -113,11 +116,22 @@ export class HttpServer {
     classicRoutes(app, orchestrator)
     operationalRoutes(app, orchestrator)
     backupRoute(app, orchestrator)
+    documentRoutes(app)
     await app.register((scope, _options, done) => {
       scope.addContentTypeParser(JSON_TYPE, { parseAs: 'string' }, (_request, body, done) => {
         parseJson(body as string, done)
       })
       classicCreateRoute(scope, orchestrator)
+      done()
+    })
+    await app.register((scope, _options, done) => {
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', { parseAs: 'string' }, (request, body, done) => {
+        const type = request.headers['content-type']
+        if (type !== undefined && FORM_TYPE.test(type)) parseForm(body as string, done)
+        else done(malformed('The body is a form: Content-Type: application/x-www-form-urlencoded.'))
+      })
+      introspectionRoutes(scope, orchestrator)
       done()
     })
     await app.register((scope, _options, done) => {
@@ -178,6 +192,21 @@ function refuseOtherMethods(app: FastifyInstance, url: string, methods: string[]
       return sendProblem(reply, 'method_not_allowed', `Use ${methods.join(' or ')}.`)
     },
   })
+}
+
+/** A field that comes twice is a list, which no schema here takes. */
+function parseForm(text: string, done: (error: Error | null, body?: unknown) => void): void {
+  const fields = new URLSearchParams(text)
+  const names = [...new Set(fields.keys())]
+  done(
+    null,
+    Object.fromEntries(
+      names.map((name) => {
+        const values = fields.getAll(name)
+        return [name, values.length === 1 ? values[0] : values]
+      }),
+    ),
+  )
 }
 
 /** An empty body is none. Properties are looked up by name only, so that `__proto__` is just unknown. */

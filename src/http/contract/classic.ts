@@ -1,7 +1,7 @@
 /** The classic API: six routes on the pool `default`. Two spellings of the id exist in the wild. */
 import { Type } from 'typebox'
 import { DEFAULT_POOL } from '../../service/orchestrator.ts'
-import type { Route } from './common.ts'
+import { type Route, StateName } from './common.ts'
 
 const pool = DEFAULT_POOL
 
@@ -26,35 +26,48 @@ interface CreateOptions {
 /** Null stands for "nothing said", of the body and of the count. A union would give vaguer errors. */
 const CreateBody = Type.Unsafe<CreateOptions | null>({
   type: ['object', 'null'],
+  examples: [{ count: 3 }],
   properties: {
     count: { type: ['integer', 'null'], minimum: 1, maximum: MAX_KEYS_PER_CREATE },
   },
 })
 
-const Created = Type.Object({ ...Named, keyIds: Type.Optional(Type.Array(Type.String())) })
+const Created = Type.Object(
+  { ...Named, keyIds: Type.Optional(Type.Array(Type.String())) },
+  { title: 'ClassicCreated' },
+)
 
-const Drawn = Type.Object({
-  ...Named,
-  leaseId: Type.String(),
-  fencingToken: Type.Integer(),
-  value: Type.Optional(Type.String({ description: 'of a key that has one' })),
-  blockedUntil: Instant,
-})
+const Drawn = Type.Object(
+  {
+    ...Named,
+    leaseId: Type.String(),
+    fencingToken: Type.Integer(),
+    value: Type.Optional(Type.String({ description: 'of a key that has one' })),
+    blockedUntil: Instant,
+  },
+  { title: 'ClassicLease' },
+)
 
-const Shown = Type.Object({
-  ...Named,
-  isBlocked: Type.Boolean({ description: 'whether the key is leased' }),
-  blockedAt: NullableInstant,
-  createdAt: Instant,
-  blockedUntil: NullableInstant,
-  expiresAt: NullableInstant,
-  keepAliveAt: Instant,
-  state: Type.Union([
-    Type.Literal('available'),
-    Type.Literal('leased'),
-    Type.Literal('cooling'),
-    Type.Literal('disabled'),
-  ]),
+const Shown = Type.Object(
+  {
+    ...Named,
+    isBlocked: Type.Boolean({ description: 'whether the key is leased' }),
+    blockedAt: NullableInstant,
+    createdAt: Instant,
+    blockedUntil: NullableInstant,
+    expiresAt: NullableInstant,
+    keepAliveAt: Instant,
+    state: StateName,
+  },
+  { title: 'ClassicKey' },
+)
+
+const UnblockQuery = Type.Object({
+  leaseId: Type.Optional(
+    Type.Union([Type.String(), Type.Array(Type.String())], {
+      description: 'only if that lease is the current one; two never are',
+    }),
+  ),
 })
 
 /** Method, path and schemas of each route. */
@@ -64,6 +77,8 @@ export const classic = {
     url: '/keys',
     pool,
     scopes: ['keys:write'],
+    errors: ['pool_full', 'server_full'],
+    headers: { 201: ['Location'] },
     schema: { summary: 'Make keys', body: CreateBody, response: { 201: Created } },
   },
   drawKey: {
@@ -71,6 +86,8 @@ export const classic = {
     url: '/keys',
     pool,
     scopes: ['leases'],
+    errors: ['prefetch_refused', 'storage_full', 'value_unreadable'],
+    headers: { 404: ['Retry-After'] },
     schema: { summary: 'Lease a random available key', response: { 200: Drawn, 404: Empty } },
   },
   showKey: {
@@ -78,6 +95,7 @@ export const classic = {
     url: '/keys/:id',
     pool,
     scopes: ['read'],
+    errors: [],
     schema: { summary: 'Show a key', response: { 200: Shown, 404: Empty } },
   },
   unblockKey: {
@@ -85,13 +103,19 @@ export const classic = {
     url: '/keys/:id',
     pool,
     scopes: ['leases'],
-    schema: { summary: 'Give a key back', response: { 200: Empty, 404: Empty } },
+    errors: [],
+    schema: {
+      summary: 'Give a key back',
+      querystring: UnblockQuery,
+      response: { 200: Empty, 404: Empty },
+    },
   },
   deleteKey: {
     method: 'DELETE',
     url: '/keys/:id',
     pool,
     scopes: ['keys:write'],
+    errors: [],
     schema: { summary: 'Delete a key', response: { 200: Empty, 404: Empty } },
   },
   keepKeyAlive: {
@@ -99,6 +123,7 @@ export const classic = {
     url: '/keepalive/:id',
     pool,
     scopes: ['leases', 'keys:write'],
+    errors: [],
     schema: { summary: "Put a key's death off", response: { 200: Empty, 404: Empty } },
   },
 } as const satisfies Record<string, Route>

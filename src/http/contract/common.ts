@@ -1,9 +1,31 @@
 /** What the routes of v1 have in common. */
 import { Type } from 'typebox'
-import { ERRORS } from '../../engine/errors.ts'
+import { END_REASONS, type ErrorCode, ERRORS } from '../../engine/errors.ts'
 import { MAX_DURATION_MS } from '../../engine/policy.ts'
 import { STATE_NAMES } from '../../engine/rows.ts'
 import type { Scope } from '../../service/scopes.ts'
+
+/** Headers that some answers have. */
+export const AnswerHeaders = Type.Object({
+  Location: Type.String({ description: 'path of what was made' }),
+  'Retry-After': Type.Optional(
+    Type.String({
+      pattern: '^[1-9]\\d*$',
+      description: 'whole seconds; there where it is known when to come back',
+    }),
+  ),
+  'X-Key-Id': Type.String({ description: 'the key that the request carries' }),
+  'X-Pool': Type.String({ description: 'its pool' }),
+  'X-Holder': Type.Optional(Type.String({ description: 'who holds it, if he has a name' })),
+})
+
+export const IDEMPOTENCY_KEY = /^[\x20-\x7e]{1,255}$/
+
+/** Header of a request that may be sent again. */
+export const IdempotencyKey = Type.String({
+  pattern: IDEMPOTENCY_KEY.source,
+  description: 'a new one for each request; a repeat of it is answered what the first was',
+})
 
 /** What is said of a route once, for all who need it: routing, validation, access and the documents. */
 export interface Route {
@@ -13,6 +35,18 @@ export interface Route {
   scopes: readonly Scope[] | null
   /** Whose path names none but means one. */
   pool?: string
+  /** Codes that it may answer, beside those of every route. */
+  errors: readonly ErrorCode[]
+  /** It heeds an Idempotency-Key. */
+  repeatable?: true
+  /** Headers of its answers, by status. */
+  headers?: Readonly<Record<number, readonly (keyof typeof AnswerHeaders.properties)[]>>
+  /** The media type of its body, where it is not JSON. */
+  consumes?: string
+  /** The header that the access token comes in, where Authorization is for something else. */
+  accessTokenIn?: 'x-access-token'
+  /** The media type of a success, where it is not JSON. */
+  produces?: string
   /** In bytes, where it is not the usual one. */
   bodyLimit?: number
   schema: {
@@ -25,16 +59,20 @@ export interface Route {
 }
 
 /** A body in which a field that nobody knows is an error, so that a typo is seen. */
-export function body<P extends Record<string, Type.TSchema>>(properties: P): Type.TObject<P> {
-  return Type.Object(properties, { additionalProperties: false })
+export function body<P extends Record<string, Type.TSchema>>(
+  properties: P,
+  options: Type.TSchemaOptions = {},
+): Type.TObject<P> {
+  return Type.Object(properties, { additionalProperties: false, ...options })
 }
 
 /** A body that may be left out. */
 export function optionalBody<P extends Record<string, Type.TSchema>>(
   properties: P,
+  options: Type.TSchemaOptions = {},
 ): Type.TUnsafe<Type.Static<Type.TObject<P>> | null> {
   // A union would give vaguer errors.
-  return Type.Unsafe({ ...body(properties), type: ['object', 'null'] })
+  return Type.Unsafe({ ...body(properties, options), type: ['object', 'null'] })
 }
 
 export function nullable<S extends Type.TSchema>(schema: S): Type.TUnion<[S, Type.TNull]> {
@@ -85,9 +123,18 @@ export const Problem = Type.Object(
     title: Type.String(),
     status: Type.Integer(),
     code: Type.Enum(Object.keys(ERRORS), { description: 'never changes; docs/errors.md' }),
-    detail: Type.Optional(Type.String()),
+    detail: Type.Optional(Type.String({ description: 'about the case at hand' })),
+    reason: Type.Optional(
+      Type.Enum([...END_REASONS], { description: 'lease_ended: how, where still known' }),
+    ),
+    retryAfterMs: Type.Optional(
+      Type.Integer({ description: 'pool_exhausted: until the earliest end of a lease or rest' }),
+    ),
+    leased: Type.Optional(Type.Integer({ description: 'pool_exhausted, pool_empty: such keys' })),
+    cooling: Type.Optional(Type.Integer()),
+    disabled: Type.Optional(Type.Integer()),
   },
-  { additionalProperties: true, description: 'problem details (RFC 9457)' },
+  { title: 'Problem', description: 'Problem details (RFC 9457)' },
 )
 
 export const PoolParams = Type.Object({ pool: Type.String({ description: 'name of the pool' }) })

@@ -23,28 +23,31 @@ export const MAX_METADATA_BYTES = 4 * 1024
 
 const KeyParams = Type.Object({ ...PoolParams.properties, id: KeyId })
 
-const Key = Type.Object({
-  keyId: KeyId,
-  name: nullable(KeyName),
-  metadata: nullable(Metadata),
-  hasValue: Type.Boolean({ description: 'it carries a credential, given in a lease only' }),
-  state: StateName,
-  createdAt: Instant,
-  keepAliveAt: Instant,
-  expiresAt: nullable(Instant),
-  disabled: Type.Boolean({ description: 'a leased key becomes disabled when its lease ends' }),
-  disabledReason: nullable(Type.String()),
-  failures: Type.Integer({ description: 'in a row' }),
-  coolingUntil: nullable(Instant),
-  lease: nullable(
-    Type.Object({
-      fencingToken: FencingToken,
-      holder: nullable(Holder),
-      grantedAt: Instant,
-      expiresAt: Instant,
-    }),
-  ),
-})
+const Key = Type.Object(
+  {
+    keyId: KeyId,
+    name: nullable(KeyName),
+    metadata: nullable(Metadata),
+    hasValue: Type.Boolean({ description: 'it carries a credential, given in a lease only' }),
+    state: StateName,
+    createdAt: Instant,
+    keepAliveAt: Instant,
+    expiresAt: nullable(Instant),
+    disabled: Type.Boolean({ description: 'a leased key becomes disabled when its lease ends' }),
+    disabledReason: nullable(Type.String()),
+    failures: Type.Integer({ description: 'in a row' }),
+    coolingUntil: nullable(Instant),
+    lease: nullable(
+      Type.Object({
+        fencingToken: FencingToken,
+        holder: nullable(Holder),
+        grantedAt: Instant,
+        expiresAt: Instant,
+      }),
+    ),
+  },
+  { title: 'Key' },
+)
 
 const NewKey = body({
   value: Type.String({
@@ -58,21 +61,24 @@ const NewKey = body({
 })
 
 /** Either so many new keys, or those that are given. */
-const CreateBody = body({
-  count: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_KEYS_PER_CREATE })),
-  prefix: Type.Optional(
-    Type.String({
-      pattern: '^[A-Za-z0-9]([A-Za-z0-9_-]{0,30}[A-Za-z0-9])?$',
-      description: 'goes with count: the keys have values that begin so',
-    }),
-  ),
-  keys: Type.Optional(Type.Array(NewKey, { minItems: 1, maxItems: MAX_KEYS_PER_CREATE })),
-  onDuplicate: Type.Optional(
-    Type.Enum(['refuse', 'skip'], {
-      description: 'goes with keys: what becomes of a value that the pool holds already',
-    }),
-  ),
-})
+const CreateBody = body(
+  {
+    count: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_KEYS_PER_CREATE })),
+    prefix: Type.Optional(
+      Type.String({
+        pattern: '^[A-Za-z0-9]([A-Za-z0-9_-]{0,30}[A-Za-z0-9])?$',
+        description: 'goes with count: the keys have values that begin so',
+      }),
+    ),
+    keys: Type.Optional(Type.Array(NewKey, { minItems: 1, maxItems: MAX_KEYS_PER_CREATE })),
+    onDuplicate: Type.Optional(
+      Type.Enum(['refuse', 'skip'], {
+        description: 'goes with keys: what becomes of a value that the pool holds already',
+      }),
+    ),
+  },
+  { examples: [{ count: 3 }, { keys: [{ value: 'sk-1f3a', name: 'first account' }] }] },
+)
 
 const Created = Type.Object({
   keyIds: Type.Array(KeyId),
@@ -83,15 +89,23 @@ const Created = Type.Object({
   ),
 })
 
-const UpdateBody = body({
-  disabled: Type.Optional(Type.Boolean()),
-  reason: Type.Optional(
-    Type.String({ maxLength: 200, description: 'why it is disabled; goes with "disabled": true' }),
-  ),
-  coolingUntil: Type.Optional(Type.Null({ description: 'ends its rest' })),
-  name: Type.Optional(nullable(KeyName)),
-  metadata: Type.Optional(nullable(Metadata)),
-})
+export const KeptAlive = Type.Object({ keyId: KeyId, expiresAt: nullable(Instant) })
+
+const UpdateBody = body(
+  {
+    disabled: Type.Optional(Type.Boolean()),
+    reason: Type.Optional(
+      Type.String({
+        maxLength: 200,
+        description: 'why it is disabled; goes with "disabled": true',
+      }),
+    ),
+    coolingUntil: Type.Optional(Type.Null({ description: 'ends its rest' })),
+    name: Type.Optional(nullable(KeyName)),
+    metadata: Type.Optional(nullable(Metadata)),
+  },
+  { examples: [{ disabled: true, reason: 'leaked' }] },
+)
 
 const KEYS = '/v1/pools/:pool/keys'
 
@@ -101,6 +115,8 @@ export const keys = {
     url: KEYS,
     scopes: ['keys:write'],
     bodyLimit: MAX_CREATE_BYTES,
+    errors: ['pool_not_found', 'pool_full', 'server_full', 'duplicate_value'],
+    repeatable: true,
     schema: {
       summary: 'Make or import keys',
       params: PoolParams,
@@ -112,6 +128,7 @@ export const keys = {
     method: 'GET',
     url: KEYS,
     scopes: ['read'],
+    errors: ['pool_not_found', 'invalid_cursor'],
     schema: {
       summary: 'List keys',
       params: PoolParams,
@@ -125,12 +142,14 @@ export const keys = {
     method: 'GET',
     url: `${KEYS}/:id`,
     scopes: ['read'],
+    errors: ['pool_not_found', 'key_not_found'],
     schema: { summary: 'Show a key', params: KeyParams, response: { 200: Key } },
   },
   updateKey: {
     method: 'PATCH',
     url: `${KEYS}/:id`,
     scopes: ['keys:write'],
+    errors: ['pool_not_found', 'key_not_found'],
     schema: {
       summary: 'Change a key',
       params: KeyParams,
@@ -142,22 +161,25 @@ export const keys = {
     method: 'DELETE',
     url: `${KEYS}/:id`,
     scopes: ['keys:write'],
+    errors: ['pool_not_found', 'key_not_found'],
     schema: { summary: 'Delete a key', params: KeyParams, response: { 204: Type.Null() } },
   },
   keepKeyAlive: {
     method: 'POST',
     url: `${KEYS}/:id/keepalive`,
     scopes: ['leases', 'keys:write'],
+    errors: ['pool_not_found', 'key_not_found'],
     schema: {
       summary: "Put a key's death off",
       params: KeyParams,
-      response: { 200: Type.Object({ keyId: KeyId, expiresAt: nullable(Instant) }) },
+      response: { 200: KeptAlive },
     },
   },
   revokeLease: {
     method: 'DELETE',
     url: `${KEYS}/:id/lease`,
     scopes: ['leases:admin'],
+    errors: ['pool_not_found', 'key_not_found', 'key_not_leased'],
     schema: {
       summary: 'Take a key from its holder',
       params: KeyParams,

@@ -24,19 +24,22 @@ const MAX_RETRY_AFTER_MS = 7 * 24 * 3_600_000
 
 const LeaseParams = Type.Object({ ...PoolParams.properties, leaseId: LeaseId })
 
-export const Lease = Type.Object({
-  leaseId: LeaseId,
-  keyId: KeyId,
-  value: nullable(Type.String({ description: 'the credential; null: the key is its id' })),
-  name: nullable(KeyName),
-  metadata: nullable(Metadata),
-  fencingToken: FencingToken,
-  holder: nullable(Holder),
-  grantedAt: Instant,
-  expiresAt: Instant,
-  expiresInMs: Type.Integer({ description: 'from the sending of this answer' }),
-  keyExpiresAt: nullable(Instant),
-})
+export const Lease = Type.Object(
+  {
+    leaseId: LeaseId,
+    keyId: KeyId,
+    value: nullable(Type.String({ description: 'the credential; null: the key is its id' })),
+    name: nullable(KeyName),
+    metadata: nullable(Metadata),
+    fencingToken: FencingToken,
+    holder: nullable(Holder),
+    grantedAt: Instant,
+    expiresAt: Instant,
+    expiresInMs: Type.Integer({ description: 'from the sending of this answer' }),
+    keyExpiresAt: nullable(Instant),
+  },
+  { title: 'Lease' },
+)
 
 export const acquireFields = {
   ttlMs: Type.Optional(Duration),
@@ -61,24 +64,32 @@ export const releaseFields = {
   reason: Type.Optional(Type.String({ maxLength: 200, description: 'goes with "invalid"' })),
 }
 
-const AcquireBody = optionalBody({
-  ...acquireFields,
-  waitMs: Type.Optional(
-    Type.Integer({
-      minimum: 0,
-      maximum: MAX_WAIT_MS,
-      description: 'how long to wait for a key where there is none to give now',
-    }),
-  ),
+const AcquireBody = optionalBody(
+  {
+    ...acquireFields,
+    waitMs: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: MAX_WAIT_MS,
+        description: 'how long to wait for a key where there is none to give now',
+      }),
+    ),
+  },
+  { examples: [{ ttlMs: 30_000, waitMs: 10_000 }] },
+)
+const RenewBody = optionalBody(renewFields, { examples: [{ ttlMs: 60_000 }] })
+const ReleaseBody = optionalBody(releaseFields, {
+  examples: [{ outcome: 'rate_limited', retryAfterMs: 5000 }],
 })
-const RenewBody = optionalBody(renewFields)
-const ReleaseBody = optionalBody(releaseFields)
 
 /** A late release changes nothing, whatever it says. */
-export const Released = Type.Object({
-  released: Type.Boolean(),
-  reason: Type.Optional(Type.Enum([...END_REASONS], { description: 'how the lease had ended' })),
-})
+export const Released = Type.Object(
+  {
+    released: Type.Boolean(),
+    reason: Type.Optional(Type.Enum([...END_REASONS], { description: 'how the lease had ended' })),
+  },
+  { title: 'Released' },
+)
 
 /** A lease as others than its holder see it. */
 const HeldLease = Type.Object({
@@ -96,6 +107,20 @@ export const leases = {
     method: 'POST',
     url: LEASES,
     scopes: ['leases'],
+    errors: [
+      'pool_not_found',
+      'key_not_found',
+      'key_unavailable',
+      'ttl_too_long',
+      'pool_exhausted',
+      'pool_empty',
+      'too_many_waiters',
+      'lease_ended',
+      'value_unreadable',
+      'draining',
+    ],
+    headers: { 201: ['Location'], 429: ['Retry-After'] },
+    repeatable: true,
     schema: {
       summary: 'Lease a key',
       params: PoolParams,
@@ -107,6 +132,7 @@ export const leases = {
     method: 'GET',
     url: LEASES,
     scopes: ['leases:admin'],
+    errors: ['pool_not_found', 'invalid_cursor'],
     schema: {
       summary: 'List leases, of one holder or of all',
       params: PoolParams,
@@ -123,6 +149,7 @@ export const leases = {
     method: 'DELETE',
     url: LEASES,
     scopes: ['leases:admin'],
+    errors: ['pool_not_found'],
     schema: {
       summary: 'Take all keys from a holder',
       params: PoolParams,
@@ -134,12 +161,21 @@ export const leases = {
     method: 'GET',
     url: `${LEASES}/:leaseId`,
     scopes: ['leases'],
+    errors: ['pool_not_found', 'lease_not_found', 'lease_ended', 'value_unreadable'],
     schema: { summary: 'Show a lease', params: LeaseParams, response: { 200: Lease } },
   },
   renewLease: {
     method: 'POST',
     url: `${LEASES}/:leaseId/renew`,
     scopes: ['leases'],
+    errors: [
+      'pool_not_found',
+      'lease_not_found',
+      'lease_ended',
+      'lease_limit',
+      'ttl_too_long',
+      'value_unreadable',
+    ],
     schema: {
       summary: 'Renew a lease',
       params: LeaseParams,
@@ -151,6 +187,7 @@ export const leases = {
     method: 'POST',
     url: `${LEASES}/:leaseId/release`,
     scopes: ['leases'],
+    errors: ['pool_not_found', 'lease_not_found'],
     schema: {
       summary: 'Release a lease',
       params: LeaseParams,

@@ -1,29 +1,70 @@
-/** What operators ask, not clients. */
+/** What operators and the curious ask: health, figures, a backup, the API's own description. */
+import { Type } from 'typebox'
 import type { Route } from './common.ts'
 
+const Readiness = Type.Object({ status: Type.Enum(['ready', 'draining', 'storage_full']) })
+
 export const operational = {
-  health: {
+  showHealth: {
     method: 'GET',
     url: '/healthz',
     scopes: null,
-    schema: { summary: 'Whether the process lives' },
+    errors: [],
+    schema: {
+      summary: 'Whether the process lives',
+      response: { 200: Type.Object({ status: Type.Literal('ok') }) },
+    },
   },
-  readiness: {
+  showReadiness: {
     method: 'GET',
     url: '/readyz',
     scopes: null,
-    schema: { summary: 'Whether the server takes work' },
+    errors: [],
+    schema: {
+      summary: 'Whether to send it work',
+      response: { 200: Readiness, 503: Readiness },
+    },
   },
-  metrics: {
+  readMetrics: {
     method: 'GET',
     url: '/metrics',
     scopes: ['metrics'],
-    schema: { summary: "Figures in Prometheus' format" },
+    errors: [],
+    produces: 'text/plain',
+    schema: { summary: 'Figures for Prometheus', response: { 200: Type.String() } },
   },
-  backup: {
+  backUp: {
     method: 'GET',
     url: '/v1/backup',
     scopes: ['admin'],
-    schema: { summary: 'A copy of all that is saved' },
+    errors: ['not_durable', 'storage_full', 'storage_failed'],
+    produces: 'application/vnd.sqlite3',
+    schema: { summary: 'A consistent copy of all that is saved', response: { 200: Type.String() } },
+  },
+  showDocument: {
+    method: 'GET',
+    url: '/openapi.json',
+    scopes: null,
+    errors: [],
+    schema: {
+      summary: 'This document',
+      response: { 200: Type.Object({ openapi: Type.String() }, { additionalProperties: true }) },
+    },
+  },
+  showPage: {
+    method: 'GET',
+    url: '/docs',
+    scopes: null,
+    errors: [],
+    produces: 'text/html',
+    schema: { summary: 'This document as a page', response: { 200: Type.String() } },
+  },
+  showPageFile: {
+    method: 'GET',
+    url: '/docs/:file',
+    scopes: null,
+    errors: ['route_not_found'],
+    produces: '*/*',
+    schema: { summary: 'What the page is made of', response: { 200: Type.String() } },
   },
 } as const satisfies Record<string, Route>

@@ -15,35 +15,43 @@ const fields = {
   maxKeys: Type.Integer({ minimum: 1, maximum: MAX_KEYS_PER_POOL }),
 }
 
-const Policy = Type.Object(fields)
+const Policy = Type.Object(fields, { title: 'Policy' })
 /** What is not said is the default (PUT), or stays as it is (PATCH). */
-const PolicyBody = Type.Partial(body(fields), { additionalProperties: false })
-
-const Pool = Type.Object({ name: Type.String(), policy: Policy })
-
-const ShownPool = Type.Object({
-  name: Type.String(),
-  policy: Policy,
-  counts: Type.Object({
-    available: Type.Integer(),
-    leased: Type.Integer(),
-    cooling: Type.Integer(),
-    disabled: Type.Integer(),
-  }),
-  waiters: Type.Integer({ description: 'callers who wait for a key' }),
-  nextAvailableAt: nullable(Instant),
-  unavailable: nullable(
-    Type.Enum(['pool_exhausted', 'pool_empty'], {
-      description: 'why a caller would get no key now; null: it would get one',
-    }),
-  ),
+const PolicyBody = Type.Partial(body(fields), {
+  additionalProperties: false,
+  title: 'PolicyFields',
+  examples: [{ keyLifetimeMs: null, cooldownMs: 200 }],
 })
+
+const Pool = Type.Object({ name: Type.String(), policy: Policy }, { title: 'Pool' })
+
+const ShownPool = Type.Object(
+  {
+    name: Type.String(),
+    policy: Policy,
+    counts: Type.Object({
+      available: Type.Integer(),
+      leased: Type.Integer(),
+      cooling: Type.Integer(),
+      disabled: Type.Integer(),
+    }),
+    waiters: Type.Integer({ description: 'callers who wait for a key' }),
+    nextAvailableAt: nullable(Instant),
+    unavailable: nullable(
+      Type.Enum(['pool_exhausted', 'pool_empty'], {
+        description: 'why a caller would get no key now; null: it would get one',
+      }),
+    ),
+  },
+  { title: 'ShownPool' },
+)
 
 export const pools = {
   listPools: {
     method: 'GET',
     url: '/v1/pools',
     scopes: ['read'],
+    errors: ['invalid_cursor'],
     schema: {
       summary: 'List pools',
       querystring: body(Page),
@@ -59,6 +67,8 @@ export const pools = {
     method: 'PUT',
     url: '/v1/pools/:pool',
     scopes: ['pools:write'],
+    errors: ['invalid_pool_name', 'invalid_policy', 'too_many_pools'],
+    headers: { 201: ['Location'] },
     schema: {
       summary: 'Make a pool, or replace its policy',
       params: PoolParams,
@@ -70,6 +80,7 @@ export const pools = {
     method: 'PATCH',
     url: '/v1/pools/:pool',
     scopes: ['pools:write'],
+    errors: ['pool_not_found', 'invalid_policy'],
     schema: {
       summary: "Change a pool's policy",
       params: PoolParams,
@@ -81,6 +92,7 @@ export const pools = {
     method: 'GET',
     url: '/v1/pools/:pool',
     scopes: ['read'],
+    errors: ['pool_not_found'],
     schema: {
       summary: 'Show a pool, and why it gives no key',
       params: PoolParams,
@@ -91,6 +103,7 @@ export const pools = {
     method: 'DELETE',
     url: '/v1/pools/:pool',
     scopes: ['pools:write'],
+    errors: ['pool_not_found', 'pool_not_empty'],
     schema: {
       summary: 'Delete a pool',
       params: PoolParams,

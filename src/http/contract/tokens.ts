@@ -47,6 +47,8 @@ export const tokens = {
     method: 'POST',
     url: TOKENS,
     scopes: ['admin'],
+    errors: ['admin_token_first', 'too_many_tokens'],
+    headers: { 201: ['Location'] },
     schema: {
       summary: 'Make an access token',
       body: CreateBody,
@@ -62,6 +64,7 @@ export const tokens = {
     method: 'GET',
     url: TOKENS,
     scopes: ['admin'],
+    errors: [],
     schema: {
       summary: 'List access tokens, without their secrets',
       querystring: body(Page),
@@ -77,6 +80,7 @@ export const tokens = {
     method: 'DELETE',
     url: `${TOKENS}/:id`,
     scopes: ['admin'],
+    errors: ['token_not_found', 'last_admin_token'],
     schema: {
       summary: 'Delete an access token',
       params: Type.Object({ id: Type.String() }),

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import type { Repeatable } from '../../service/requests.ts'
+import { IDEMPOTENCY_KEY } from '../contract/common.ts'
 import { malformed } from '../problem.ts'
 
 const HEADER = 'idempotency-key'
-const PRINTABLE = /^[\x20-\x7e]{1,255}$/
 
 /**
  * What makes a request repeatable; null: it does not ask for that.
@@ -17,7 +17,7 @@ export function repeatableOf(
 ): Repeatable | null {
   const header = request.headers[HEADER]
   if (header === undefined) return null
-  if (typeof header !== 'string' || !PRINTABLE.test(header)) {
+  if (typeof header !== 'string' || !IDEMPOTENCY_KEY.test(header)) {
     throw malformed('The Idempotency-Key must be 1 to 255 printable ASCII characters.')
   }
   const path = request.url.split('?')[0]!
