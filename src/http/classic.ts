@@ -9,6 +9,7 @@ import {
   type Drawn,
   type Shown,
 } from './contract/classic.ts'
+import { repeatableOf } from './idempotency.ts'
 import { iso, isoOrNull } from './instants.ts'
 import { sendProblem, setRetryAfter } from './problem.ts'
 
@@ -92,9 +93,9 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
     ...classic.createKey,
     handler: async (request, reply) => {
       const count = request.body?.count ?? undefined
-      const [created] = await orchestrator.run(request.params.pool, [
-        { op: 'create', count: count ?? 1 },
-      ])
+      const operation = { op: 'create', count: count ?? 1 } as const
+      const repeatable = repeatableOf(request, orchestrator)
+      const created = await orchestrator.create(request.params.pool, operation, repeatable)
       if (isRefusal(created)) {
         if (created.code === 'storage_full') return storageFull(reply)
         return sendProblem(reply, created.code, whatToDo(created))

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { type ErrorCode, ERRORS } from '../../src/engine/errors.ts'
 import type { Policy } from '../../src/engine/policy.ts'
-import type { Key } from '../../src/http/contract/keys.ts'
+import type { Key, NewKey } from '../../src/http/contract/keys.ts'
 import type { Lease } from '../../src/http/contract/leases.ts'
 import type { ShownPool } from '../../src/http/contract/pools.ts'
 import { type Answer, type Asking, json, type TestServer } from './server.ts'
@@ -42,6 +42,12 @@ export class PoolClient {
 
   async create(count = 1): Promise<string[]> {
     const { body } = assertStatus(await this.ask('POST', '/keys', { count }), 201)
+    return (body as { keyIds: string[] }).keyIds
+  }
+
+  /** @returns their ids. */
+  async importKeys(...keys: NewKey[]): Promise<string[]> {
+    const { body } = assertStatus(await this.ask('POST', '/keys', { keys }), 201)
     return (body as { keyIds: string[] }).keyIds
   }
 

@@ -78,6 +78,7 @@ export const classic = {
     pool,
     scopes: ['keys:write'],
     errors: ['pool_full', 'server_full'],
+    repeatable: true,
     headers: { 201: ['Location'] },
     schema: { summary: 'Make keys', body: CreateBody, response: { 201: Created } },
   },

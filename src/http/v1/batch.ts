@@ -10,7 +10,7 @@ import { keys } from '../contract/keys.ts'
 import { leases } from '../contract/leases.ts'
 import { iso, isoOrNull } from '../instants.ts'
 import { malformed, problemOf, sendProblem, sendRefusal } from '../problem.ts'
-import { repeatableOf } from './idempotency.ts'
+import { repeatableOf } from '../idempotency.ts'
 
 /** Each operation needs what its single route does. */
 const SCOPES: Record<BatchOperation['op'], readonly Scope[]> = {

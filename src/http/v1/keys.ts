@@ -16,7 +16,7 @@ import {
 import { iso, isoOrNull } from '../instants.ts'
 import { parseMetadata, writeMetadata } from '../metadata.ts'
 import { malformed, sendRefusal } from '../problem.ts'
-import { repeatableOf } from './idempotency.ts'
+import { repeatableOf } from '../idempotency.ts'
 
 interface PoolRequest {
   Params: { pool: string }

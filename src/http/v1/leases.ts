@@ -18,7 +18,7 @@ import { pageLimit } from '../contract/common.ts'
 import { iso, isoOrNull } from '../instants.ts'
 import { parseMetadata } from '../metadata.ts'
 import { sendRefusal } from '../problem.ts'
-import { repeatableOf } from './idempotency.ts'
+import { repeatableOf } from '../idempotency.ts'
 
 interface PoolRequest {
   Params: { pool: string }

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
-import type { Orchestrator } from '../../service/orchestrator.ts'
-import type { Repeatable } from '../../service/requests.ts'
-import { IDEMPOTENCY_KEY } from '../contract/common.ts'
-import { malformed } from '../problem.ts'
+import type { Orchestrator } from '../service/orchestrator.ts'
+import type { Repeatable } from '../service/requests.ts'
+import { IDEMPOTENCY_KEY } from './contract/common.ts'
+import { malformed } from './problem.ts'
 
 const HEADER = 'idempotency-key'
 
