@@ -159,10 +159,9 @@ function responsesOf(route: Route, components: Components): Record<string, Json>
   for (const [status, codes] of Map.groupBy(errorsOf(route), (code) => ERRORS[code].status)) {
     const response = responses[status]
     const titles = codes.map((code) => `- \`${code}\`: ${ERRORS[code].title}`).join('\n')
-    const problem = { ...components.use(Problem), properties: { code: { enum: codes } } }
     responses[status] = {
       description: response === undefined ? titles : `${String(response.description)}\n\n${titles}`,
-      content: { ...(response?.content as Json), [PROBLEM_TYPE]: { schema: problem } },
+      content: { ...(response?.content as Json), [PROBLEM_TYPE]: problemOf(codes, components) },
     }
   }
   for (const [status, names] of Object.entries(headers)) {
@@ -171,6 +170,15 @@ function responsesOf(route: Route, components: Components): Record<string, Json>
     )
   }
   return { ...responses, default: reference('responses', 'Failure') }
+}
+
+function problemOf(codes: ErrorCode[], components: Components): Json {
+  const [code] = codes as [ErrorCode, ...ErrorCode[]]
+  const { status, title } = ERRORS[code]
+  return {
+    schema: { allOf: [components.use(Problem), { properties: { code: { enum: codes } } }] },
+    example: { title, status, code },
+  }
 }
 
 function errorsOf({ method, repeatable, errors }: Route): ErrorCode[] {

@@ -65,6 +65,10 @@ export const operational = {
     scopes: [],
     errors: ['route_not_found'],
     produces: '*/*',
-    schema: { summary: 'What the page is made of', response: { 200: Type.String() } },
+    schema: {
+      summary: 'What the page is made of',
+      params: Type.Object({ file: Type.String({ examples: ['start.js', 'swagger-ui.css'] }) }),
+      response: { 200: Type.String() },
+    },
   },
 } as const satisfies Record<string, Route>
