@@ -80,7 +80,6 @@ export function openapi(resources: readonly Resource[], version: string): Json {
 function operationOf(route: Route, components: Components): Json {
   const { scopes, schema, repeatable } = route
   const { summary, body } = schema
-  const names = scopes.map((scope) => `\`${scope}\``).join(' or ')
   const parameters = [
     ...pathParameters(route, components),
     ...queryParameters(route, components),
@@ -88,12 +87,16 @@ function operationOf(route: Route, components: Components): Json {
   ]
   return {
     summary,
-    description: names === '' ? 'Open to all.' : `Scope: ${names}.`,
-    security: scopes.map((scope) => ({ accessToken: [scope] })),
+    description: scopes === null ? 'Open to all.' : `Scope: ${oneOf(scopes)}.`,
+    security: scopes === null ? [] : scopes.map((scope) => ({ accessToken: [scope] })),
     ...(parameters.length > 0 && { parameters }),
     ...(body !== undefined && { requestBody: requestBodyOf(body, components) }),
     responses: responsesOf(route, components),
   }
+}
+
+function oneOf(scopes: readonly string[]): string {
+  return scopes.map((scope) => `\`${scope}\``).join(' or ')
 }
 
 /** What a path names is text, where no schema says more. */

@@ -129,7 +129,7 @@ suite('what it is made of', () => {
   test('a scope is one of which one is enough; a route without any is open', () => {
     const scoped = made({}, {}).paths['/things/{thing}']!.post!
     assert.deepEqual(scoped.security, [{ accessToken: ['read'] }, { accessToken: ['leases'] }])
-    const open = made({ scopes: [] }, {}).paths['/things/{thing}']!.post!
+    const open = made({ scopes: null }, {}).paths['/things/{thing}']!.post!
     assert.deepEqual(open.security, [])
     assert.equal(scoped.operationId, 'oldDoIt')
   })

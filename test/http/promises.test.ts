@@ -59,7 +59,7 @@ test('every answer is one that the document knows', async () => {
   // A store in memory has nothing to back up.
   assert.deepEqual(
     successes.filter((success) => !seen.has(success)),
-    ['backUp 200'],
+    ['backup 200'],
   )
 })
 
@@ -74,7 +74,7 @@ suite('what random requests hardly come to is in the document as well', () => {
   test('a server that stops', async () => {
     await using server = await TestServer.start()
     server.orchestrator.drain()
-    assertKnown('showReadiness', await server.ask('GET', '/readyz'), 503)
+    assertKnown('readiness', await server.ask('GET', '/readyz'), 503)
     const asking = json({ waitMs: 1000 })
     const waiting = await server.ask('POST', '/v1/pools/default/leases', asking)
     assertKnown('acquireLease', waiting, 503)
@@ -114,7 +114,7 @@ suite('what random requests hardly come to is in the document as well', () => {
   test('a caller from elsewhere, and one that prefetches', async () => {
     await using server = await TestServer.start()
     const foreign = { headers: { origin: 'http://example.com' } }
-    assertKnown('showDocument', await server.ask('GET', '/openapi.json', foreign), 403)
+    assertKnown('document', await server.ask('GET', '/openapi.json', foreign), 403)
     const early = { headers: { 'sec-purpose': 'prefetch' } }
     assertKnown('classicDrawKey', await server.ask('GET', '/keys', early), 403)
   })
@@ -126,7 +126,7 @@ suite('what random requests hardly come to is in the document as well', () => {
     const { leaseId } = await server.draw()
     disk.setRoom(false)
     const pool = '/v1/pools/default'
-    assertKnown('showReadiness', await server.ask('GET', '/readyz'), 503)
+    assertKnown('readiness', await server.ask('GET', '/readyz'), 503)
     assertKnown('classicCreateKey', await server.ask('POST', '/keys'), 503)
     assertKnown('classicDrawKey', await server.ask('GET', '/keys'), 503)
     assertKnown('classicDeleteKey', await server.ask('DELETE', `/keys/${keyId}`), 503)
@@ -144,7 +144,7 @@ suite('what random requests hardly come to is in the document as well', () => {
       await using server = await durable((events) =>
         SqliteJournal.open({ directory, sync: false }, events),
       )
-      assertKnown('backUp', await server.ask('GET', '/v1/backup'), 200)
+      assertKnown('backup', await server.ask('GET', '/v1/backup'), 200)
     } finally {
       rmSync(directory, { recursive: true })
     }
@@ -211,7 +211,7 @@ suite('a document that promises something else is found out', () => {
       },
     ],
     'the media type is another': [
-      /readMetrics's 200 is of type text.plain/,
+      /metrics's 200 is of type text.plain/,
       ({ paths }) => {
         const content = paths['/metrics']!.get!.responses['200']!.content!
         content['text/html'] = content['text/plain']!
@@ -219,7 +219,7 @@ suite('a document that promises something else is found out', () => {
       },
     ],
     'there is no body': [
-      /showHealth's 200 has a body/,
+      /health's 200 has a body/,
       ({ paths }) => {
         delete paths['/healthz']!.get!.responses['200']!.content
       },

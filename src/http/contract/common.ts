@@ -28,8 +28,8 @@ export const IdempotencyKey = Type.String({
 export interface Route {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   url: string
-  /** One of them is enough. */
-  scopes: readonly Scope[]
+  /** One of them is enough; null: anybody may. */
+  scopes: readonly Scope[] | null
   /** Codes that it may answer, beside those of every route. */
   errors: readonly ErrorCode[]
   /** It heeds an Idempotency-Key. */

@@ -5,64 +5,64 @@ import type { Route } from './common.ts'
 const Readiness = Type.Object({ status: Type.Enum(['ready', 'draining', 'storage_full']) })
 
 export const operational = {
-  showHealth: {
+  health: {
     method: 'GET',
     url: '/healthz',
-    scopes: [],
+    scopes: null,
     errors: [],
     schema: {
       summary: 'Whether the process lives',
       response: { 200: Type.Object({ status: Type.Literal('ok') }) },
     },
   },
-  showReadiness: {
+  readiness: {
     method: 'GET',
     url: '/readyz',
-    scopes: [],
+    scopes: null,
     errors: [],
     schema: {
-      summary: 'Whether to send it work',
+      summary: 'Whether the server takes work',
       response: { 200: Readiness, 503: Readiness },
     },
   },
-  readMetrics: {
+  metrics: {
     method: 'GET',
     url: '/metrics',
     scopes: ['metrics'],
     errors: [],
     produces: 'text/plain',
-    schema: { summary: 'Figures for Prometheus', response: { 200: Type.String() } },
+    schema: { summary: "Figures in Prometheus' format", response: { 200: Type.String() } },
   },
-  backUp: {
+  backup: {
     method: 'GET',
     url: '/v1/backup',
     scopes: ['admin'],
     errors: ['not_durable', 'storage_full', 'storage_failed'],
     produces: 'application/vnd.sqlite3',
-    schema: { summary: 'A consistent copy of all that is saved', response: { 200: Type.String() } },
+    schema: { summary: 'A copy of all that is saved', response: { 200: Type.String() } },
   },
-  showDocument: {
+  document: {
     method: 'GET',
     url: '/openapi.json',
-    scopes: [],
+    scopes: null,
     errors: [],
     schema: {
       summary: 'This document',
       response: { 200: Type.Object({ openapi: Type.String() }, { additionalProperties: true }) },
     },
   },
-  showPage: {
+  page: {
     method: 'GET',
     url: '/docs',
-    scopes: [],
+    scopes: null,
     errors: [],
     produces: 'text/html',
     schema: { summary: 'This document as a page', response: { 200: Type.String() } },
   },
-  showPageFile: {
+  pageFile: {
     method: 'GET',
     url: '/docs/:file',
-    scopes: [],
+    scopes: null,
     errors: ['route_not_found'],
     produces: '*/*',
     schema: {
