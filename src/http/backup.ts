@@ -7,14 +7,14 @@ import { operational } from './contract/operational.ts'
 /** A copy of all that is saved, as a file that `restore` takes. */
 export function backupRoute(app: FastifyInstance, orchestrator: Orchestrator): void {
   app.route({
-    ...operational.backUp,
+    ...operational.backup,
     handler: async (_request, reply) => {
       const file = await orchestrator.backup()
       const { size } = await stat(file)
       const stream = createReadStream(file)
       stream.once('close', () => void rm(file, { force: true }))
       return reply
-        .type(operational.backUp.produces)
+        .type(operational.backup.produces)
         .header('content-length', size)
         .header('content-disposition', 'attachment; filename="token-orchestrator.db"')
         .send(stream)

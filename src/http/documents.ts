@@ -71,11 +71,11 @@ const TYPES: Record<string, string> = {
 export function documentRoutes(app: FastifyInstance): void {
   const document = JSON.stringify(openapi(RESOURCES, version()))
   app.route({
-    ...operational.showDocument,
+    ...operational.document,
     handler: (_request, reply) => reply.type('application/json; charset=utf-8').send(document),
   })
   app.route({
-    ...operational.showPage,
+    ...operational.page,
     handler: (_request, reply) =>
       reply
         .type('text/html; charset=utf-8')
@@ -85,7 +85,7 @@ export function documentRoutes(app: FastifyInstance): void {
         .send(PAGE),
   })
   app.route<{ Params: { file: string } }>({
-    ...operational.showPageFile,
+    ...operational.pageFile,
     handler: async (request, reply) => {
       const { file } = request.params
       reply.header('x-content-type-options', 'nosniff')

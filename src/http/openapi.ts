@@ -90,10 +90,8 @@ export function openapi(resources: readonly Resource[], version: string): Json {
 }
 
 function operationOf(route: Route, components: Components): Json {
-  const { schema, repeatable } = route
-  const scopes = route.scopes ?? []
+  const { scopes, schema, repeatable } = route
   const { summary, body } = schema
-  const names = scopes.map((scope) => `\`${scope}\``).join(' or ')
   const parameters = [
     ...pathParameters(route, components),
     ...queryParameters(route, components),
@@ -101,8 +99,8 @@ function operationOf(route: Route, components: Components): Json {
   ]
   return {
     summary,
-    description: names === '' ? 'Open to all.' : `Scope: ${names}.`,
-    security: scopes.map((scope) => ({ [schemeOf(route)]: [scope] })),
+    description: scopes === null ? 'Open to all.' : `Scope: ${oneOf(scopes)}.`,
+    security: (scopes ?? []).map((scope) => ({ [schemeOf(route)]: [scope] })),
     ...(parameters.length > 0 && { parameters }),
     ...(body !== undefined && { requestBody: requestBodyOf(route, body, components) }),
     responses: responsesOf(route, components),
@@ -111,6 +109,10 @@ function operationOf(route: Route, components: Components): Json {
 
 function schemeOf({ accessTokenIn }: Route): string {
   return accessTokenIn === undefined ? 'accessToken' : 'gatewayToken'
+}
+
+function oneOf(scopes: readonly string[]): string {
+  return scopes.map((scope) => `\`${scope}\``).join(' or ')
 }
 
 /** What a path names is text, where no schema says more. */
@@ -180,10 +182,9 @@ function responsesOf(route: Route, components: Components): Record<string, Json>
   for (const [status, codes] of Map.groupBy(errorsOf(route), (code) => ERRORS[code].status)) {
     const response = responses[status]
     const titles = codes.map((code) => `- \`${code}\`: ${ERRORS[code].title}`).join('\n')
-    const problem = { ...components.use(Problem), properties: { code: { enum: codes } } }
     responses[status] = {
       description: response === undefined ? titles : `${String(response.description)}\n\n${titles}`,
-      content: { ...(response?.content as Json), [PROBLEM_TYPE]: { schema: problem } },
+      content: { ...(response?.content as Json), [PROBLEM_TYPE]: problemOf(codes, components) },
     }
   }
   for (const [status, names] of Object.entries(headers)) {
@@ -192,6 +193,15 @@ function responsesOf(route: Route, components: Components): Record<string, Json>
     )
   }
   return { ...responses, default: reference('responses', 'Failure') }
+}
+
+function problemOf(codes: ErrorCode[], components: Components): Json {
+  const [code] = codes as [ErrorCode, ...ErrorCode[]]
+  const { status, title } = ERRORS[code]
+  return {
+    schema: { allOf: [components.use(Problem), { properties: { code: { enum: codes } } }] },
+    example: { title, status, code },
+  }
 }
 
 function errorsOf({ method, scopes, accessTokenIn, repeatable, errors }: Route): ErrorCode[] {

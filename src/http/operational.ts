@@ -6,16 +6,16 @@ import { operational } from './contract/operational.ts'
 
 export function operationalRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
   const metrics = new Metrics(orchestrator)
-  app.route({ ...operational.showHealth, handler: () => ({ status: 'ok' }) })
+  app.route({ ...operational.health, handler: () => ({ status: 'ok' }) })
   app.route({
-    ...operational.showReadiness,
+    ...operational.readiness,
     handler: (_request, reply) => {
       const { status } = orchestrator
       return reply.code(status === 'ready' ? 200 : 503).send({ status })
     },
   })
   app.route({
-    ...operational.readMetrics,
+    ...operational.metrics,
     handler: async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()),
   })
 }

@@ -58,10 +58,14 @@ suite('the package', () => {
 
   test('serves', async () => {
     await using command = new Command(bin, ['serve', '--memory', '--port', '0'], { cwd: folder })
-    const url = `http://127.0.0.1:${String(await listeningPort(command))}/keys`
+    const origin = `http://127.0.0.1:${String(await listeningPort(command))}`
+    const url = `${origin}/keys`
     const made = (await (await fetch(url, { method: 'POST' })).json()) as { keyId: string }
     const drawn = (await (await fetch(url)).json()) as { keyId: string }
     assert.equal(drawn.keyId, made.keyId)
+    for (const path of ['/openapi.json', '/docs/swagger-ui-bundle.js']) {
+      assert.equal((await fetch(`${origin}${path}`)).status, 200)
+    }
     command.kill('SIGTERM')
     assert.equal(await command.code, 0)
   })

@@ -97,10 +97,17 @@ export const Rest = Type.Integer({
   description: 'whole milliseconds, 0 to 10 years',
 })
 
-export const KeyId = Type.String({ description: 'UUID' })
-export const LeaseId = Type.String({ description: 'whoever knows it may renew and release' })
+export const KeyId = Type.String({
+  description: 'UUID',
+  examples: ['0b7ee6ac-7be5-4d4a-9c2f-6a0d1a5c8f31'],
+})
+export const LeaseId = Type.String({
+  description: 'whoever knows it may renew and release',
+  examples: ['AAAAAQAGRICbXNPoY9iL1vYb3G0pTQ4n'],
+})
 export const FencingToken = Type.Integer({
   description: 'rises with every grant; what the key guards refuses lower ones than it has seen',
+  examples: [1_764_036_000_000_000],
 })
 
 /** Printable, so that it can stand in a header. */
@@ -137,7 +144,9 @@ export const Problem = Type.Object(
   { title: 'Problem', description: 'Problem details (RFC 9457)' },
 )
 
-export const PoolParams = Type.Object({ pool: Type.String({ description: 'name of the pool' }) })
+export const PoolParams = Type.Object({
+  pool: Type.String({ description: 'name of the pool', examples: ['llm'] }),
+})
 
 export const POOL_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
 

@@ -5,7 +5,7 @@ import type { Route } from './common.ts'
 const Readiness = Type.Object({ status: Type.Enum(['ready', 'draining', 'storage_full']) })
 
 export const operational = {
-  showHealth: {
+  health: {
     method: 'GET',
     url: '/healthz',
     scopes: null,
@@ -15,33 +15,33 @@ export const operational = {
       response: { 200: Type.Object({ status: Type.Literal('ok') }) },
     },
   },
-  showReadiness: {
+  readiness: {
     method: 'GET',
     url: '/readyz',
     scopes: null,
     errors: [],
     schema: {
-      summary: 'Whether to send it work',
+      summary: 'Whether the server takes work',
       response: { 200: Readiness, 503: Readiness },
     },
   },
-  readMetrics: {
+  metrics: {
     method: 'GET',
     url: '/metrics',
     scopes: ['metrics'],
     errors: [],
     produces: 'text/plain',
-    schema: { summary: 'Figures for Prometheus', response: { 200: Type.String() } },
+    schema: { summary: "Figures in Prometheus' format", response: { 200: Type.String() } },
   },
-  backUp: {
+  backup: {
     method: 'GET',
     url: '/v1/backup',
     scopes: ['admin'],
     errors: ['not_durable', 'storage_full', 'storage_failed'],
     produces: 'application/vnd.sqlite3',
-    schema: { summary: 'A consistent copy of all that is saved', response: { 200: Type.String() } },
+    schema: { summary: 'A copy of all that is saved', response: { 200: Type.String() } },
   },
-  showDocument: {
+  document: {
     method: 'GET',
     url: '/openapi.json',
     scopes: null,
@@ -51,7 +51,7 @@ export const operational = {
       response: { 200: Type.Object({ openapi: Type.String() }, { additionalProperties: true }) },
     },
   },
-  showPage: {
+  page: {
     method: 'GET',
     url: '/docs',
     scopes: null,
@@ -59,12 +59,16 @@ export const operational = {
     produces: 'text/html',
     schema: { summary: 'This document as a page', response: { 200: Type.String() } },
   },
-  showPageFile: {
+  pageFile: {
     method: 'GET',
     url: '/docs/:file',
     scopes: null,
     errors: ['route_not_found'],
     produces: '*/*',
-    schema: { summary: 'What the page is made of', response: { 200: Type.String() } },
+    schema: {
+      summary: 'What the page is made of',
+      params: Type.Object({ file: Type.String({ examples: ['start.js', 'swagger-ui.css'] }) }),
+      response: { 200: Type.String() },
+    },
   },
 } as const satisfies Record<string, Route>
