@@ -113,7 +113,7 @@ suite('holders', () => {
         const { holds, holders, disk } = setUp()
         const shuffled = <T>(items: readonly T[]): T[] =>
           items
-            .map((item) => ({ item, rank: order.next().value! }))
+            .map((item) => ({ item, rank: order.next().value as number }))
             .sort((a, b) => a.rank - b.rank)
             .map(({ item }) => item)
         for (const saved of shuffled(before.disk.saved())) {

@@ -58,8 +58,9 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
           orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]),
         )
       }
+      const described = await describe(pool, lease)
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
-      return describe(pool, lease)
+      return described
     },
   })
 
