@@ -17,6 +17,8 @@ import { readAdminSecret, readTls } from './files.ts'
 const MAX_POOLS = 100_000
 /** Below this a server that cannot reserve memory gives up. */
 const FEWEST_TOTAL_KEYS = 65_536
+/** Letters of a key's id that a log may show. */
+const LOGGED_ID = 8
 /** A start that takes longer tells how far it has come, as often. */
 const PROGRESS_MS = 1000
 
@@ -44,8 +46,14 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
     (events) => openStore(config, clock, events, log),
     {
       policy: givenPolicy(config),
-      masterKeys: () => encryptionKeys(config, log),
+      masterKeys: (needed) => encryptionKeys(config, needed, log),
       random: new SystemRandom(),
+      onUnreadable: (pool, keyId) => {
+        log.error('the value of a key will not decrypt; the key is disabled', {
+          pool,
+          key: keyId.slice(0, LOGGED_ID),
+        })
+      },
     },
   )
   let access

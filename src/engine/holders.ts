@@ -19,7 +19,7 @@ export interface SavedHolder {
 /**
  * Who holds what. A holder is known as long as it has a lease in a pool; a hold names it by number, and the
  * holds of one holder are a ring, oldest lease first, so that a dead worker's leases are found without a search.
- * What is saved of one who has no lease any more is of no use; it goes when his number is given to another.
+ * What is saved of one who has no lease any more is of no use; it goes when its number is given to another.
  */
 export class Holders {
   readonly #holds: Holds
@@ -67,20 +67,13 @@ export class Holders {
   /** The holds of that holder's leases in that pool, oldest first; none may end meanwhile. */
   *leases(pool: number, name: string): Generator<number, undefined> {
     const first = this.oldest(pool, name)
-    if (first === 0) return
-    let hold = first
-    do {
-      yield hold
-      hold = this.#holds.next(hold)
-    } while (hold !== first)
+    if (first !== 0) yield* this.#ring(first)
   }
 
   /** From before a restart, saved already; its leases follow. */
   restore({ number, pool, name }: SavedHolder): void {
     while (this.#byNumber.length <= number) this.#byNumber.push(undefined)
-    const holder = { number, pool, name, first: 0 }
-    this.#byNumber[number] = holder
-    this.#byName.set(keyOf(pool, name), holder)
+    this.#byNumber[number] = { number, pool, name, first: 0 }
   }
 
   /** A lease from before a restart. */
@@ -96,15 +89,29 @@ export class Holders {
       const holder = this.#byNumber[number]
       if (holder === undefined) this.#freeNumbers.push(number)
       else if (holder.first === 0) this.#leave(holder)
-      else this.#sort(holder, tokenOf)
+      else {
+        this.#sort(holder, tokenOf)
+        this.#name(holder, tokenOf)
+      }
     }
   }
 
   #sort(holder: Holder, tokenOf: (hold: number) => number): void {
-    const holds = [...this.leases(holder.pool, holder.name)]
+    const holds = [...this.#ring(holder.first)]
     holds.sort((a, b) => tokenOf(a) - tokenOf(b))
     for (const [at, hold] of holds.entries()) this.#holds.link(holds.at(at - 1)!, hold)
     holder.first = holds[0]!
+  }
+
+  /**
+   * One who had left and came back may have two numbers on disk. The later one is in use; of the other there are
+   * only leases that time has ended, for else it would not have been given back.
+   */
+  #name(holder: Holder, tokenOf: (hold: number) => number): void {
+    const key = keyOf(holder.pool, holder.name)
+    const other = this.#byName.get(key)
+    const isLater = other === undefined || tokenOf(holder.first) > tokenOf(other.first)
+    if (isLater) this.#byName.set(key, holder)
   }
 
   #meet(pool: number, name: string): Holder {
@@ -127,9 +134,19 @@ export class Holders {
     this.#holds.link(hold, holder.first)
   }
 
-  #leave({ number, pool, name }: Holder): void {
+  *#ring(first: number): Generator<number, undefined> {
+    let hold = first
+    do {
+      yield hold
+      hold = this.#holds.next(hold)
+    } while (hold !== first)
+  }
+
+  #leave(holder: Holder): void {
+    const { number, pool, name } = holder
+    const key = keyOf(pool, name)
     this.#byNumber[number] = undefined
-    this.#byName.delete(keyOf(pool, name))
+    if (this.#byName.get(key) === holder) this.#byName.delete(key)
     this.#freeNumbers.push(number)
   }
 }

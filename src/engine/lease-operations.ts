@@ -141,14 +141,14 @@ export function revokeLeases(
   now: number,
 ): Answers['revokeLeases'] {
   let revoked = 0
-  while (revoked < limit) {
+  for (let looked = 0; looked < limit; looked++) {
     const hold = holders.oldest(pool.number, holder)
-    if (hold === 0 || holds.grantedAt(hold) > grantedBy) break
+    if (hold === 0 || holds.grantedAt(hold) > grantedBy) return { revoked, more: false }
     const slot = holds.slot(hold)
     // Whoever looks at a key brings it up to date, and then the lease may be over.
     if (!pool.settleKey(slot, now) || rows.state(slot) !== State.leased) continue
     pool.revoke(slot, now)
     revoked++
   }
-  return { revoked }
+  return { revoked, more: true }
 }

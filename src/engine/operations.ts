@@ -140,7 +140,7 @@ export interface ListLeasesOperation {
   cursor?: string | undefined
 }
 
-/** Revokes up to `limit` leases of a holder that were granted by then, the oldest first. */
+/** Revokes leases of a holder that were granted by then, the oldest first. It looks at up to `limit` of them. */
 export interface RevokeLeasesOperation {
   op: 'revokeLeases'
   holder: string
@@ -244,7 +244,8 @@ export interface Answers {
   showLease: { lease: Lease }
   list: { keys: Key[]; nextCursor: string | null }
   listLeases: { heldLeases: HeldLease[]; nextCursor: string | null }
-  revokeLeases: { revoked: number }
+  /** `more`: there are some left to look at. */
+  revokeLeases: { revoked: number; more: boolean }
   describe: { counts: PoolCounts }
   /** What it came to, as it is now; null: it is a new one. */
   recall: { results: readonly Result[] | null }

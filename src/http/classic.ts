@@ -94,7 +94,7 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
     handler: async (request, reply) => {
       const count = request.body?.count ?? undefined
       const operation = { op: 'create', count: count ?? 1 } as const
-      const repeatable = repeatableOf(request, orchestrator)
+      const repeatable = repeatableOf(request)
       const created = await orchestrator.create(request.params.pool, operation, repeatable)
       if (isRefusal(created)) {
         if (created.code === 'storage_full') return storageFull(reply)

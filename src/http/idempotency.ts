@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
-import type { Orchestrator } from '../service/orchestrator.ts'
 import type { Repeatable } from '../service/requests.ts'
 import { IDEMPOTENCY_KEY } from './contract/common.ts'
 import { malformed } from './problem.ts'
@@ -11,10 +10,7 @@ const HEADER = 'idempotency-key'
  * What makes a request repeatable; null: it does not ask for that.
  * @throws an error of status 400 where the header is none.
  */
-export function repeatableOf(
-  request: FastifyRequest,
-  orchestrator: Orchestrator,
-): Repeatable | null {
+export function repeatableOf(request: FastifyRequest): Repeatable | null {
   const header = request.headers[HEADER]
   if (header === undefined) return null
   if (typeof header !== 'string' || !IDEMPOTENCY_KEY.test(header)) {
@@ -23,8 +19,7 @@ export function repeatableOf(
   const path = request.url.split('?')[0]!
   return {
     key: digest(`${request.caller?.id ?? ''} ${request.method} ${path} ${header}`),
-    // It may hold values, which nobody shall guess from what is kept.
-    body: orchestrator.fingerprint(JSON.stringify(request.body ?? null)),
+    body: JSON.stringify(request.body ?? null),
   }
 }
 

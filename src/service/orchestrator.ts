@@ -31,7 +31,7 @@ import {
 } from './waiters.ts'
 import { type Repeatable, Requests } from './requests.ts'
 import { type NewValue, Values } from './values.ts'
-import { UnreadableValue, Vault } from './vault.ts'
+import { neededMasterKey, UnreadableValue, Vault } from './vault.ts'
 
 /** The pool of the classic API, which is always there. */
 export const DEFAULT_POOL = 'default'
@@ -42,9 +42,14 @@ const REVOKED_AT_A_TIME = 1000
 export interface StartOptions {
   /** What is given of the default pool's policy, which goes before what it was. */
   policy: Partial<Policy>
-  /** Asked for once the store is open: the first encrypts, the others are those that did before. */
-  masterKeys: () => readonly Buffer[]
+  /**
+   * Asked for once the store is open, with the id of the one that its values need: the first encrypts, the others
+   * are those that did before.
+   */
+  masterKeys: (needed: string | null) => readonly Buffer[]
   random: Random
+  /** The value of a key will not decrypt. */
+  onUnreadable?: (pool: string, keyId: string) => void
 }
 
 /** The application, whatever protocol it is spoken to by: one store and the timer that keeps it tidy. */
@@ -52,19 +57,18 @@ export class Orchestrator {
   readonly #clock: Clock
   readonly #sweeper: Sweeper
   readonly #waiters: Waiters
-  readonly #requests: Requests
   readonly #run: RunPool = (pool, operations) => this.#store.run(pool, operations)
   readonly #failure = Promise.withResolvers<StoreFailure>()
   #store!: Store
   #vault!: Vault
   #values!: Values
+  #requests!: Requests
   #storeHealth: 'ok' | 'storage_full' = 'ok'
   #draining = false
 
   private constructor(clock: Clock) {
     this.#clock = clock
     this.#waiters = new Waiters(clock, this.#run)
-    this.#requests = new Requests(this.#run)
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
@@ -76,16 +80,19 @@ export class Orchestrator {
   static async start(
     clock: Clock,
     openStore: (events: StoreEvents) => Store | Promise<Store>,
-    { policy, masterKeys, random }: StartOptions,
+    { policy, masterKeys, random, onUnreadable }: StartOptions,
   ): Promise<Orchestrator> {
     const orchestrator = new Orchestrator(clock)
     const store = await openStore(orchestrator.#events())
     orchestrator.#store = store
     try {
       await orchestrator.#putDefaultPool(policy)
-      const vault = await Vault.open(store, masterKeys(), random)
+      const keys = masterKeys(await neededMasterKey(store))
+      const vault = await Vault.open(store, keys, random)
       orchestrator.#vault = vault
-      orchestrator.#values = new Values(vault, clock, random, orchestrator.#run)
+      const run = orchestrator.#run
+      orchestrator.#values = new Values(vault, clock, random, run, onUnreadable)
+      orchestrator.#requests = new Requests(run, (text) => vault.digest(text))
     } catch (error) {
       await orchestrator.close()
       throw error
@@ -201,7 +208,7 @@ export class Orchestrator {
       ])
       if (isRefusal(result)) return result
       total += result.revoked
-      if (result.revoked < limit) return total
+      if (!result.more) return total
     }
   }
 
@@ -231,11 +238,6 @@ export class Orchestrator {
   async find(secret: string, sees: (pool: string) => boolean): Promise<FoundLease[]> {
     const found = await this.#store.find(this.#vault.digest(secret), secret)
     return found.filter(({ pool }) => sees(pool))
-  }
-
-  /** Tells one text from another, and nothing of it. */
-  fingerprint(text: string): string {
-    return this.#vault.digest(text)
   }
 
   /** Callers who wait for a key of that pool. */

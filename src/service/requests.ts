@@ -6,17 +6,20 @@ import type { RunPool } from './waiters.ts'
 export interface Repeatable {
   /** The same for all repeats, and for nothing else. */
   readonly key: string
-  /** Tells one body from another. */
+  /** As text: there may be secrets in it. */
   readonly body: string
 }
 
 /** Sees to it that a repeated request is done once. What came of it the store remembers. */
 export class Requests {
   readonly #run: RunPool
+  readonly #digest: (text: string) => string
   readonly #underWay = new Set<string>()
 
-  constructor(run: RunPool) {
+  /** `digest` is of no use to who guesses at what is in a body. */
+  constructor(run: RunPool, digest: (text: string) => string) {
     this.#run = run
+    this.#digest = digest
   }
 
   /** Of a request that has one result. `work` does what it is given as the last thing in the same commit. */
@@ -37,7 +40,8 @@ export class Requests {
     work: (remember: RememberOperation | null) => Promise<readonly Result[]>,
   ): Promise<readonly Result[] | Refusal> {
     if (repeatable === null) return work(null)
-    const { key, body } = repeatable
+    const { key } = repeatable
+    const body = this.#digest(`body ${repeatable.body}`)
     if (this.#underWay.has(key)) return REFUSED.request_in_progress
     this.#underWay.add(key)
     try {

@@ -20,12 +20,20 @@ export class Values {
   readonly #clock: Clock
   readonly #random: Random
   readonly #run: RunPool
+  readonly #onUnreadable: (pool: string, keyId: string) => void
 
-  constructor(vault: Vault, clock: Clock, random: Random, run: RunPool) {
+  constructor(
+    vault: Vault,
+    clock: Clock,
+    random: Random,
+    run: RunPool,
+    onUnreadable: (pool: string, keyId: string) => void = () => undefined,
+  ) {
     this.#vault = vault
     this.#clock = clock
     this.#random = random
     this.#run = run
+    this.#onUnreadable = onUnreadable
   }
 
   /** New ones that begin so. */
@@ -51,12 +59,13 @@ export class Values {
    */
   async openAll(pool: string, leases: readonly Lease[]): Promise<(string | null | undefined)[]> {
     const unreadable: Operation[] = []
-    const values = await this.#inTurns(leases, ({ sealed, leaseId }) => {
+    const values = await this.#inTurns(leases, ({ sealed, leaseId, keyId }) => {
       if (sealed === null) return null
       try {
         return this.#vault.open(pool, sealed)
       } catch (error) {
         if (!(error instanceof UnreadableValue)) throw error
+        this.#onUnreadable(pool, keyId)
         const reason = WHY_UNREADABLE
         unreadable.push({ op: 'release', leaseId, outcome: 'invalid', reason })
         return undefined

@@ -32,6 +32,12 @@ interface SavedRing {
   dataKeys: [string, string][]
 }
 
+/** The id of the master key that the values in the store need; null: there are none. */
+export async function neededMasterKey(store: Store): Promise<string | null> {
+  if (!(await store.holdsValues())) return null
+  return (await savedRing(store))?.masterKeyId ?? null
+}
+
 interface Ring {
   digestKey: Buffer
   dataKeys: Map<string, Buffer>
@@ -57,15 +63,9 @@ export class Vault {
    */
   static async open(store: Store, masterKeys: readonly Buffer[], random: Random): Promise<Vault> {
     const [master] = masterKeys
-    const text = (await store.documents()).get(DOCUMENT)
-    const saved = text === undefined ? null : (JSON.parse(text) as SavedRing)
+    const saved = await savedRing(store)
     const known = masterKeys.find((key) => masterKeyId(key) === saved?.masterKeyId)
-    if (saved !== null && known === undefined && (await store.holdsValues())) {
-      throw new MasterKeyError(
-        `the values of keys are encrypted, and the encryption key ${saved.masterKeyId} that they need is not there: ` +
-          'give the file that holds it by --encryption-key-file',
-      )
-    }
+    if (known === undefined && (await store.holdsValues())) throw missing(saved, masterKeys)
     // Without a value nothing is lost with the keys.
     const ring = saved !== null && known !== undefined ? openRing(saved, known) : newRing(random)
     if (known !== master) {
@@ -102,6 +102,26 @@ export class Vault {
 /** Tells master keys apart, and nothing else of them. */
 export function masterKeyId(key: Buffer): string {
   return createHash('sha256').update('master key id').update(key).digest('hex').slice(0, 8)
+}
+
+async function savedRing(store: Store): Promise<SavedRing | null> {
+  const text = (await store.documents()).get(DOCUMENT)
+  return text === undefined ? null : (JSON.parse(text) as SavedRing)
+}
+
+function missing(saved: SavedRing | null, masterKeys: readonly Buffer[]): MasterKeyError {
+  if (saved === null) {
+    return new MasterKeyError(
+      'there are values, but not the data keys that they are encrypted with',
+    )
+  }
+  const given =
+    masterKeys.length === 0 ? 'none was given' : `not ${masterKeys.map(masterKeyId).join(', ')}`
+  return new MasterKeyError(
+    `the values of keys can be read with the encryption key ${saved.masterKeyId} only, ${given}. ` +
+      'Put its file back into the data directory as encryption.key, or name it by --encryption-key-file. ' +
+      'A backup does not hold the key.',
+  )
 }
 
 function newRing(random: Random): Ring {

@@ -14,6 +14,7 @@ const WRONG_VALUES: Record<string, string[]> = {
   'lease-ttl': ['0ms', '60', 's', '60 s', '1e3ms', '87661h', ''],
   'max-keys': ['0', '10000001', '1e3', '-1', 'many', ''],
   'max-total-keys': ['0', '99999999999', '1_000', ''],
+  'encryption-key-file': ['', 'a\0b'],
   'log-level': ['verbose', 'INFO', 'trace', ''],
 }
 
@@ -28,6 +29,7 @@ const MUST: Record<string, RegExp> = {
   'lease-ttl': /a duration like 500ms, 60s, 5m or 1h/,
   'max-keys': /a whole number from 1 to 10000000/,
   'max-total-keys': /a whole number from 1 to \d+/,
+  'encryption-key-file': /the path of a file/,
   'log-level': /one of debug, info, warn, error, silent/,
 }
 
@@ -59,6 +61,7 @@ const RIGHT_VALUES: Record<string, [text: string, value: unknown][]> = {
     ['1', 1],
     ['10000000', 10_000_000],
   ],
+  'encryption-key-file': [['/run/secrets/keys', '/run/secrets/keys']],
   'log-level': [
     ['debug', 'debug'],
     ['silent', 'silent'],

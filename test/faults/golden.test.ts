@@ -1,10 +1,13 @@
 /** Data that earlier versions have written: they are read, to the last detail. */
 import assert from 'node:assert/strict'
-import { cpSync, readFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, test } from 'node:test'
+import { Vault } from '../../src/service/vault.ts'
+import { SystemRandom } from '../../src/random.ts'
 import { ROOT } from '../support/command.ts'
+import { TEST_MASTER_KEY } from '../support/server.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 import { DATABASE, LocalStore, type Told } from './data.ts'
 import { Scratch, Served } from './served.ts'
@@ -13,6 +16,8 @@ interface Expected extends Told {
   /** When it was written (ms since the epoch). */
   instant: number
   leaseIds: { live: string[]; ended: string[] }
+  /** By key id; all in the last pool, and written with the master key of tests. */
+  values: Record<string, string>
 }
 
 for (const version of ['v1']) {
@@ -21,6 +26,7 @@ for (const version of ['v1']) {
     const expected = JSON.parse(readFileSync(join(golden, 'expected.json'), 'utf8')) as Expected
     const { leaseIds } = expected
     const pools = Object.keys(expected.pools)
+    const valued = pools.at(-1)!
 
     /** A copy, since a start writes to it. */
     function copy(): Scratch {
@@ -41,6 +47,44 @@ for (const version of ['v1']) {
       const keys = Object.values(expected.pools).flatMap((pool) => pool.keys)
       const states = new Set(keys.map(({ state }) => state))
       assert.deepEqual([...states].sort(), ['available', 'cooling', 'disabled', 'leased'])
+      for (const has of ['hasValue', 'name', 'metadata'] as const) {
+        assert.ok(keys.some((key) => Boolean(key[has])) && keys.some((key) => !key[has]), has)
+      }
+      const holders = new Set(keys.map(({ lease }) => lease?.holder))
+      assert.deepEqual(holders, new Set([undefined, null, 'worker-1', 'worker-2']))
+    })
+
+    test('every value decrypts, and is known again', async () => {
+      using scratch = copy()
+      await using local = await LocalStore.open(scratch.data, new VirtualClock(expected.instant))
+      const vault = await Vault.open(local.store, [TEST_MASTER_KEY], new SystemRandom())
+      const keys = expected.pools[valued]!.keys.filter(({ hasValue }) => hasValue)
+      assert.deepEqual(keys.map(({ keyId }) => keyId).sort(), Object.keys(expected.values).sort())
+      for (const { keyId, lease } of keys) {
+        const value = expected.values[keyId]!
+        const found = await local.store.find(vault.digest(value), '')
+        assert.deepEqual(found, lease === null ? [] : [{ pool: valued, keyId, ...lease }])
+        await local.do(valued, { op: 'update', keyId, disabled: false, coolingUntil: null })
+        if (lease !== null) await local.do(valued, { op: 'revoke', keyId })
+        await local.do(valued, { op: 'update', keyId, coolingUntil: null })
+        const { leases } = await local.do(valued, { op: 'acquire', count: 1, keyId })
+        assert.equal(vault.open(valued, leases[0]!.sealed!), value)
+      }
+      const documents = [...(await local.store.documents()).keys()]
+      assert.deepEqual(documents.sort(), ['keyring', 'token/abc'])
+    })
+
+    test('holders have their leases', async () => {
+      using scratch = copy()
+      await using local = await LocalStore.open(scratch.data, new VirtualClock(expected.instant))
+      for (const holder of ['worker-1', 'worker-2']) {
+        const { heldLeases } = await local.do(valued, { op: 'listLeases', limit: 100, holder })
+        const held = expected.pools[valued]!.keys.filter(({ lease }) => lease?.holder === holder)
+        assert.deepEqual(
+          heldLeases,
+          held.map(({ keyId, lease }) => ({ keyId, ...lease })),
+        )
+      }
     })
 
     test('every pool, key and lease is as it was', async () => {
@@ -82,6 +126,8 @@ for (const version of ['v1']) {
 
     test('a server starts on it', async () => {
       using scratch = copy()
+      const key = `${TEST_MASTER_KEY.toString('base64')}\n`
+      writeFileSync(join(scratch.data, 'encryption.key'), key, { mode: 0o600 })
       await using served = await Served.start(scratch.data)
       for (const { keyId, createdAt } of expected.pools.default!.keys) {
         assert.equal(Date.parse((await served.show(keyId)).createdAt), createdAt)

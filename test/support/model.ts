@@ -94,7 +94,7 @@ export class Model {
       case 'listLeases':
         return listLeases(pool, operation, now)
       case 'revokeLeases':
-        return revokeLeases(pool, operation, now)
+        return revokeLeases(pool, operation, told, now)
       case 'renew':
       case 'release':
       case 'showLease': {
@@ -306,16 +306,20 @@ function listLeases(
 function revokeLeases(
   pool: ModelPool,
   { holder, limit, grantedBy }: Extract<Operation, { op: 'revokeLeases' }>,
+  told: Result,
   now: number,
 ): Answers['revokeLeases'] {
-  const oldest = held(pool, holder, now)
+  assert('revoked' in told, `refused: ${JSON.stringify(told)}`)
+  const oldestFirst = held(pool, holder, now)
     .filter(({ grantedAt }) => grantedAt <= grantedBy)
     .sort((a, b) => a.fencingToken - b.fencingToken)
-    .slice(0, limit)
-  for (const lease of oldest) {
+  // How far it comes in one call is its own affair, for it looks at leases that are over as well.
+  assert(told.revoked <= limit)
+  assert(told.more || told.revoked === oldestFirst.length, 'it has missed some')
+  for (const lease of oldestFirst.slice(0, told.revoked)) {
     endLease(lease, 'revoked', now + pool.policy.expiredLeaseCooldownMs)
   }
-  return { revoked: oldest.length }
+  return { revoked: told.revoked, more: told.more }
 }
 
 /** A lease of another pool, or of an earlier one of that name: refused, in whatever words. */

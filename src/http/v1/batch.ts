@@ -38,7 +38,7 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
       const { caller } = request
       const mayDo = ({ op }: BatchOperation): boolean => caller?.may(SCOPES[op]) ?? true
       const asked = operations.filter(mayDo).map((operation) => toOperation(operation, caller))
-      const done = await orchestrator.runBatch(pool, asked, repeatableOf(request, orchestrator))
+      const done = await orchestrator.runBatch(pool, asked, repeatableOf(request))
       if ('code' in done) return sendRefusal(reply, done)
       const [first] = done
       const missing =

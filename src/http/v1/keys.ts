@@ -36,7 +36,7 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
     handler: async (request, reply) => {
       const { pool } = request.params
       const { count, prefix, keys, onDuplicate } = wellFormed(request.body)
-      const repeatable = repeatableOf(request, orchestrator)
+      const repeatable = repeatableOf(request)
       const created = await (keys !== undefined
         ? orchestrator.importKeys(pool, keys.map(toNewValue), onDuplicate ?? 'refuse', repeatable)
         : prefix !== undefined

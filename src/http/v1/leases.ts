@@ -56,7 +56,7 @@ export function leaseRoutes(
       const operation = { op: 'acquire', count: 1, holder: caller?.name, ...asked } as const
       const patience =
         waitMs === 0 ? null : { waitMs, gone: hangUp(reply), bar: () => access.whyNotStill(caller) }
-      const repeatable = repeatableOf(request, orchestrator)
+      const repeatable = repeatableOf(request)
       const acquired = await orchestrator.acquireLease(pool, operation, patience, repeatable)
       if (isRefusal(acquired)) return sendRefusal(reply, acquired)
       const lease = acquired.leases[0]!
@@ -65,8 +65,9 @@ export function leaseRoutes(
           orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]),
         )
       }
+      const described = await describe(pool, lease)
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
-      return describe(pool, lease)
+      return described
     },
   })
 

@@ -89,6 +89,9 @@ suite('GET …/keys/{id}', () => {
     const [keyId] = await pool.create()
     const free = {
       keyId: keyId!,
+      name: null,
+      metadata: null,
+      hasValue: false,
       state: 'available',
       createdAt: inMs(clock, 0),
       keepAliveAt: inMs(clock, 0),
@@ -105,7 +108,7 @@ suite('GET …/keys/{id}', () => {
     assert.deepEqual(await pool.key(keyId!), {
       ...free,
       state: 'leased',
-      lease: { fencingToken, grantedAt, expiresAt },
+      lease: { fencingToken, holder: null, grantedAt, expiresAt },
     })
     await pool.release(leaseId)
     const cooling = { ...free, state: 'cooling', coolingUntil: inMs(clock, 100) }

@@ -26,7 +26,11 @@ suite('acquire', () => {
     const described = {
       leaseId: lease.leaseId,
       keyId,
+      value: null,
+      name: null,
+      metadata: null,
       fencingToken: clock.now() * 1000,
+      holder: null,
       grantedAt: inMs(clock, 0),
       expiresAt: inMs(clock, 5000),
       expiresInMs: 5000,
