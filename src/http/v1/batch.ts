@@ -81,7 +81,19 @@ function writeLease(lease: Lease, now: number): string {
   const death = keyExpiresAt === null ? 'null' : `"${iso(keyExpiresAt)}"`
   return (
     `"leaseId":"${leaseId}","keyId":"${keyId}","fencingToken":${fencingToken},` +
-    `"grantedAt":"${iso(grantedAt)}","expiresAt":"${iso(expiresAt)}",` +
-    `"expiresInMs":${Math.max(0, expiresAt - now)},"keyExpiresAt":${death}`
+    `${writeTerms(grantedAt, expiresAt, now)},"keyExpiresAt":${death}`
   )
+}
+
+/** The last terms that were written: those of a batch are mostly the same. */
+const last = { grantedAt: NaN, expiresAt: NaN, now: NaN, text: '' }
+
+function writeTerms(grantedAt: number, expiresAt: number, now: number): string {
+  if (grantedAt !== last.grantedAt || expiresAt !== last.expiresAt || now !== last.now) {
+    const text =
+      `"grantedAt":"${iso(grantedAt)}","expiresAt":"${iso(expiresAt)}",` +
+      `"expiresInMs":${Math.max(0, expiresAt - now)}`
+    Object.assign(last, { grantedAt, expiresAt, now, text })
+  }
+  return last.text
 }
