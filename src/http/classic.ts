@@ -25,7 +25,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
       if (request.headers['sec-purpose']?.includes('prefetch') === true) {
         return sendProblem(reply, 'prefetch_refused', 'Ask again without Sec-Purpose: prefetch.')
       }
-      const drawn = await orchestrator.acquire(DEFAULT_POOL, { op: 'acquire', count: 1 })
+      const drawn = await orchestrator.acquire(DEFAULT_POOL, { op: 'acquire' })
       if (isRefusal(drawn)) return nothingToDraw(reply, drawn)
       const { keyId, leaseId, fencingToken, expiresAt } = drawn.leases[0]!
       const body: Drawn = {

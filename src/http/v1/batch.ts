@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { isRefusal, type Lease, type Operation, type Result } from '../../engine/operations.ts'
+import { isRefusal, type Lease, type Result } from '../../engine/operations.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import { batch, type BatchBody, type BatchOperation, MAX_BATCH_LEASES } from '../contract/batch.ts'
 import { iso, isoOrNull } from '../instants.ts'
@@ -19,8 +19,7 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
       if (leases > MAX_BATCH_LEASES) {
         throw malformed(`A batch acquires at most ${MAX_BATCH_LEASES} leases, not ${leases}.`)
       }
-      const asked = operations.map(toOperation)
-      const results = await orchestrator.runBatch(pool, asked, repeatableOf(request))
+      const results = await orchestrator.runBatch(pool, operations, repeatableOf(request))
       if ('code' in results) return sendRefusal(reply, results)
       const [first] = results
       const missing =
@@ -33,10 +32,6 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
         .send(write(operations, results, orchestrator.now()))
     },
   })
-}
-
-function toOperation(operation: BatchOperation): Operation {
-  return operation.op === 'acquire' ? { count: 1, ...operation } : operation
 }
 
 /** Text is put together by hand, since objects for a stringifier would cost more than the leases. */

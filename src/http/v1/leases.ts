@@ -25,7 +25,7 @@ export function leaseRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
     handler: async (request, reply) => {
       const { pool } = request.params
       const { waitMs = 0, ...asked } = request.body ?? {}
-      const operation = { op: 'acquire', count: 1, ...asked } as const
+      const operation = { op: 'acquire', ...asked } as const
       const gone = waitMs === 0 ? null : hangUp(reply)
       const repeatable = repeatableOf(request)
       const acquired = await orchestrator.acquireLease(pool, operation, waitMs, gone, repeatable)
