@@ -18,10 +18,13 @@ export const LOAD_CORE = 1
 export const canPin =
   availableParallelism() > 1 && spawnSync('taskset', ['-c', '0', 'true']).status === 0
 
-/** The command line that runs Node on that core, or on any. */
+/** The command line that runs a command on that core, or on any. */
+export function onCore(core: number | null, command: [string, ...string[]]): typeof command {
+  return core === null || !canPin ? command : ['taskset', '-c', String(core), ...command]
+}
+
 export function nodeCommand(core: number | null): [string, ...string[]] {
-  const node = process.execPath
-  return core === null || !canPin ? [node] : ['taskset', '-c', String(core), node]
+  return onCore(core, [process.execPath])
 }
 
 /** Another file of this folder as a process that does tasks when it is asked to, one at a time. */

@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net'
 
 const LENGTH = /\r\ncontent-length: (\d+)/i
 const STATUS_AT = 'HTTP/1.1 '.length
+const LEASE_ID_LENGTH = 32
 /** Where an id goes in a request that names one. */
 const ID = '00000000-0000-0000-0000-000000000000'
 
@@ -29,6 +30,17 @@ export class Template {
     this.bytes.write(id, this.#idAt, 'latin1')
     return this.bytes
   }
+}
+
+/** The bytes of any other request. */
+export function requestOf(port: number, method: string, path: string, body?: string): Buffer {
+  const content =
+    body === undefined ? '' : `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`
+  return Buffer.from(
+    `${method} ${path} HTTP/1.1\r\n` +
+      `Host: 127.0.0.1:${port}\r\nUser-Agent: bench\r\nAccept: */*\r\n${content}\r\n${body ?? ''}`,
+    'latin1',
+  )
 }
 
 export class Connection {
@@ -86,8 +98,17 @@ export function openConnections(port: number, count: number): Connection[] {
   return Array.from({ length: count }, () => new Connection(port, buffer))
 }
 
-/** The `keyId` of a draw's answer. */
+/** The `keyId` of an answer. */
 export function keyIdOf(body: string): string {
-  const at = body.indexOf('"keyId":"') + '"keyId":"'.length
-  return body.slice(at, at + ID.length)
+  return textOf(body, '"keyId":"', ID.length)
+}
+
+/** The `leaseId` of an answer. */
+export function leaseIdOf(body: string): string {
+  return textOf(body, '"leaseId":"', LEASE_ID_LENGTH)
+}
+
+function textOf(body: string, name: string, length: number): string {
+  const at = body.indexOf(name) + name.length
+  return body.slice(at, at + length)
 }

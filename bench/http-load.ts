@@ -1,11 +1,60 @@
-/** The load of the HTTP benchmark: each connection draws a key, keeps it alive, unblocks it, again. */
+/** The load of the HTTP benchmarks: each connection does the same few requests again and again. */
 import { answerParent } from './child.ts'
-import { keyIdOf, openConnections, Template } from './connection.ts'
+import { keyIdOf, leaseIdOf, openConnections, requestOf, Template } from './connection.ts'
 import { Latencies } from './latencies.ts'
+
+/** A request, made of what the one before was answered, and the status that it must get. */
+interface Step {
+  status: number
+  request: (answer: string) => Buffer
+}
+
+const CYCLES = {
+  /** Draws a key, keeps it alive, unblocks it. */
+  keepAlive(port: number): Step[] {
+    const draw = new Template(port, 'GET', '/keys', false).bytes
+    const keepAlive = new Template(port, 'PUT', '/keepalive/', true)
+    const unblock = new Template(port, 'PUT', '/keys/', true)
+    let keyId = ''
+    return [
+      { status: 200, request: () => draw },
+      { status: 200, request: (drawn) => keepAlive.with((keyId = keyIdOf(drawn))) },
+      { status: 200, request: () => unblock.with(keyId) },
+    ]
+  },
+
+  /** Draws a key and unblocks it if it still holds it. */
+  classic(port: number): Step[] {
+    const draw = requestOf(port, 'GET', '/keys')
+    const unblock = (drawn: string): Buffer =>
+      requestOf(port, 'PUT', `/keys/${keyIdOf(drawn)}?leaseId=${leaseIdOf(drawn)}`)
+    return [
+      { status: 200, request: () => draw },
+      { status: 200, request: unblock },
+    ]
+  },
+
+  /** Leases a key and releases it. */
+  v1(port: number): Step[] {
+    const path = '/v1/pools/default/leases'
+    const acquire = requestOf(port, 'POST', path, '{"ttlMs":60000}')
+    const release = (acquired: string): Buffer =>
+      requestOf(port, 'POST', `${path}/${leaseIdOf(acquired)}/release`, '{"outcome":"ok"}')
+    return [
+      { status: 201, request: () => acquire },
+      { status: 200, request: release },
+    ]
+  },
+}
 
 const tasks = {
   /** Runs until `forMs` are over and every cycle that was begun is complete. */
-  async cycle(port: number, connectionCount: number, forMs: number) {
+  async cycle(
+    port: number,
+    connectionCount: number,
+    forMs: number,
+    name: keyof typeof CYCLES = 'keepAlive',
+  ) {
     const latencies = new Latencies()
     const connections = openConnections(port, connectionCount)
     const cpuBefore = process.cpuUsage()
@@ -14,30 +63,20 @@ const tasks = {
       connections.map(
         (connection) =>
           new Promise<void>((resolve, reject) => {
-            const draw = new Template(port, 'GET', '/keys', false).bytes
-            const keepAlive = new Template(port, 'PUT', '/keepalive/', true)
-            const unblock = new Template(port, 'PUT', '/keys/', true)
-            let keyId = ''
+            const steps = CYCLES[name](port)
             let step = 0
             let sentAt = performance.now()
             connection.onAnswer = (status, body) => {
               const now = performance.now()
               latencies.add(now - sentAt)
-              if (status !== 200) reject(new Error(`step ${step} was answered ${status}: ${body}`))
+              if (status !== steps[step]!.status)
+                reject(new Error(`step ${step} was answered ${status}: ${body}`))
               sentAt = now
-              step = (step + 1) % 3
-              if (step === 1) {
-                keyId = keyIdOf(body)
-                connection.send(keepAlive.with(keyId))
-              } else if (step === 2) {
-                connection.send(unblock.with(keyId))
-              } else if (now - start < forMs) {
-                connection.send(draw)
-              } else {
-                resolve()
-              }
+              step = (step + 1) % steps.length
+              if (step > 0 || now - start < forMs) connection.send(steps[step]!.request(body))
+              else resolve()
             }
-            connection.send(draw)
+            connection.send(steps[0]!.request(''))
           }),
       ),
     )

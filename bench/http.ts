@@ -34,13 +34,11 @@ export async function http(quick: boolean): Promise<Table[]> {
   for (let round = 0; round <= rounds; round++) {
     for (let turn = 0; turn < servers.length; turn++) {
       const at = (turn + round) % servers.length // nobody is always the one after another
-      const { port, pid } = servers[at]!
-      const cpuBefore = cpuMs(pid)
-      const sample = await load.ask('cycle', port, CONNECTIONS, forMs)
-      const serverUs = ((cpuMs(pid) - cpuBefore) / sample.requests) * 1000
-      if (round > 0) samples[at]!.push({ ...sample, serverUs }) // the first one only warms up
+      const sample = await measure(servers[at]!, load, forMs)
+      if (round > 0) samples[at]!.push(sample) // the first one only warms up
     }
   }
+  const beside = await v1BesideClassic(large, load, many, rounds, forMs)
   const row = (label: string, key: keyof Sample) => ({
     label,
     cells: samples.map((runs) => figureOf(runs, key)),
@@ -71,7 +69,57 @@ export async function http(quick: boolean): Promise<Table[]> {
       ],
       notes: ['Ratios are of each round. The servers are saturated: latency is mostly queueing.'],
     },
+    beside,
   ]
+}
+
+/** A lease and its release by v1, beside a draw and an unblock with the lease's id. */
+async function v1BesideClassic(
+  server: RealServer,
+  load: Child<LoadTasks>,
+  keys: number,
+  rounds: number,
+  forMs: number,
+): Promise<Table> {
+  const cycles = ['classic', 'v1'] as const
+  const samples = cycles.map((): Sample[] => [])
+  for (let round = 0; round <= rounds; round++) {
+    for (let turn = 0; turn < cycles.length; turn++) {
+      const at = (turn + round) % cycles.length
+      const sample = await measure(server, load, forMs, cycles[at]!)
+      if (round > 0) samples[at]!.push(sample)
+    }
+  }
+  const [classic, v1] = samples as [Sample[], Sample[]]
+  const row = (label: string, key: keyof Sample) => ({
+    label,
+    cells: [figureOf(classic, key), figureOf(v1, key)],
+  })
+  const ratios = v1.map((run, round) => run.perSecond / classic[round]!.perSecond)
+  return {
+    title: `HTTP: a lease and its release over ${CONNECTIONS} connections, ${keysText(keys)}`,
+    columns: ['classic', 'v1'],
+    rows: [
+      row('requests/s', 'perSecond'),
+      { label: 'ratio to classic', cells: [null, figure(ratios)] },
+      row('CPU time of the server, µs a request', 'serverUs'),
+      row('latency p50, ms', 'p50'),
+      row('latency p99, ms', 'p99'),
+      row('share of its time that the load works', 'loadBusy'),
+    ],
+    notes: ['Classic: a draw, and an unblock with the id of the lease. v1: JSON bodies in both.'],
+  }
+}
+
+async function measure(
+  { port, pid }: { port: number; pid: number },
+  load: Child<LoadTasks>,
+  forMs: number,
+  ...cycle: [] | ['classic' | 'v1']
+): Promise<Sample> {
+  const cpuBefore = cpuMs(pid)
+  const sample = await load.ask('cycle', port, CONNECTIONS, forMs, ...cycle)
+  return { ...sample, serverUs: ((cpuMs(pid) - cpuBefore) / sample.requests) * 1000 }
 }
 
 async function sampleAnswers(port: number): Promise<Answers> {

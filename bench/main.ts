@@ -1,7 +1,8 @@
-/** `npm run bench -- [engine|pools|http|storm|durable] [--quick] [--json FILE]`; see README.md. */
+/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters] [--quick] [--json FILE]`; see README.md. */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
+import { batch } from './batch.ts'
 import { canPin } from './child.ts'
 import { durable } from './durable.ts'
 import { engine } from './engine.ts'
@@ -9,6 +10,7 @@ import { http } from './http.ts'
 import { pools } from './pools.ts'
 import { print, type Table } from './report.ts'
 import { storm } from './storm.ts'
+import { waiters } from './waiters.ts'
 
 const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   engine,
@@ -16,6 +18,8 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   http,
   storm,
   durable,
+  batch,
+  waiters,
 }
 
 const { values, positionals } = parseArgs({

@@ -26,7 +26,7 @@ export function acquire(
   leases: Lease[],
   now: number,
 ): Answers['acquire'] | Refusal | typeof UNSETTLED {
-  const { count, keyId, ttlMs = pool.policy.leaseTtlMs, holder } = operation
+  const { count = 1, keyId, ttlMs = pool.policy.leaseTtlMs, holder } = operation
   if (keyId !== undefined) return acquireKey(tables, pool, operation, keyId, ttlMs, now)
   // Once it has leases it cannot be refused any more: nobody would know of them.
   if (leases.length === 0 && ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long

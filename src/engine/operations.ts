@@ -52,12 +52,12 @@ export interface NewKey {
 }
 
 /**
- * Leases for up to `count` random available keys, or for the one with that id. With a count of 0 none, but
- * what is said where there is none.
+ * Leases for up to `count` (1) random available keys, or for the one with that id. With a count of 0 none,
+ * but what is said where there is none.
  */
 export interface AcquireOperation {
   op: 'acquire'
-  count: number
+  count?: number | undefined
   ttlMs?: number | undefined
   keyId?: string | undefined
   /** Whose they are. */

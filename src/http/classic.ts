@@ -32,7 +32,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
       }
       const { pool } = request.params
       const holder = request.caller?.name
-      const drawn = await orchestrator.acquire(pool, { op: 'acquire', count: 1, holder })
+      const drawn = await orchestrator.acquire(pool, { op: 'acquire', holder })
       if (isRefusal(drawn)) return nothingToDraw(reply, drawn)
       const lease = drawn.leases[0]!
       const { keyId, leaseId, fencingToken, expiresAt, sealed } = lease

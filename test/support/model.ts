@@ -204,7 +204,7 @@ export class Model {
     told: Result,
     now: number,
   ): Result {
-    const { count, keyId, ttlMs = pool.policy.leaseTtlMs, holder = null } = operation
+    const { count = 1, keyId, ttlMs = pool.policy.leaseTtlMs, holder = null } = operation
     const wanted = keyId === undefined ? undefined : find(pool, keyId, now)
     if (keyId !== undefined && wanted === undefined) return { code: 'key_not_found' }
     if (ttlMs > pool.policy.maxLeaseTtlMs) return { code: 'ttl_too_long' }

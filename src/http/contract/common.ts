@@ -75,8 +75,11 @@ export function optionalBody<P extends Record<string, Type.TSchema>>(
   return Type.Unsafe({ ...body(properties, options), type: ['object', 'null'] })
 }
 
-export function nullable<S extends Type.TSchema>(schema: S): Type.TUnion<[S, Type.TNull]> {
-  return Type.Union([schema, Type.Null()])
+/** For a union the serialiser would validate what it writes. */
+export function nullable<S extends Type.TSchema & { type: string }>(
+  schema: S,
+): Type.TUnsafe<Type.Static<S> | null> {
+  return Type.Unsafe({ ...schema, type: [schema.type, 'null'] })
 }
 
 export const Instant = Type.String({

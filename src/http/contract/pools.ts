@@ -37,11 +37,9 @@ const ShownPool = Type.Object(
     }),
     waiters: Type.Integer({ description: 'callers who wait for a key' }),
     nextAvailableAt: nullable(Instant),
-    unavailable: nullable(
-      Type.Enum(['pool_exhausted', 'pool_empty'], {
-        description: 'why a caller would get no key now; null: it would get one',
-      }),
-    ),
+    unavailable: Type.Union([Type.Enum(['pool_exhausted', 'pool_empty']), Type.Null()], {
+      description: 'why a caller would get no key now; null: it would get one',
+    }),
   },
   { title: 'ShownPool' },
 )

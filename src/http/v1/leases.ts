@@ -53,7 +53,7 @@ export function leaseRoutes(
       const { pool } = request.params
       const { waitMs = 0, ...asked } = request.body ?? {}
       const { caller } = request
-      const operation = { op: 'acquire', count: 1, holder: caller?.name, ...asked } as const
+      const operation = { op: 'acquire', holder: caller?.name, ...asked } as const
       const patience =
         waitMs === 0 ? null : { waitMs, gone: hangUp(reply), bar: () => access.whyNotStill(caller) }
       const repeatable = repeatableOf(request)
