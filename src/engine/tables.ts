@@ -24,10 +24,13 @@ export class Tables {
   readonly lifePages: DeadlinePages
   readonly holdPages: DeadlinePages
   readonly random: Random
-  readonly idempotency = new Idempotency((key, memory) => {
-    const saved = memory && JSON.stringify({ key, ...memory })
-    this.unsaved?.entries.set(`request/${key}`, saved)
-  })
+  readonly idempotency = new Idempotency(
+    (key, memory) => {
+      const saved = memory && JSON.stringify({ key, ...memory })
+      this.unsaved?.entries.set(`request/${key}`, saved)
+    },
+    (deadline) => this.unsaved?.lapsed(deadline),
+  )
   readonly #documents = new Map<string, string>()
   readonly #disabledReasons = new Map<number, string>()
   /** How often each kind of change has happened since the start, by ChangeKind. */

@@ -5,8 +5,16 @@
  */
 import assert from 'node:assert/strict'
 import type { EndReason, Refusal } from '../../src/engine/errors.ts'
-import type { Answers, Lease, Operation, PoolCounts, Result } from '../../src/engine/operations.ts'
+import {
+  type Answers,
+  isRefusal,
+  type Lease,
+  type Operation,
+  type PoolCounts,
+  type Result,
+} from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
+import { NEVER } from '../../src/engine/rows.ts'
 import {
   after,
   countsOf,
@@ -29,12 +37,24 @@ const KEY_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const LEASE_ID = /^[A-Za-z0-9_-]{32}$/
 const MAX_FAILURES = 255
+const REMEMBERED_MS = 600_000
+/** What is over is forgotten that much later, for memory's sake. */
+const FORGOTTEN_AFTER_MS = 1000
+
+/** A request that was done. */
+interface Memory {
+  body: string
+  /** From then on it is a new one. */
+  until: number
+  results: Result[]
+}
 
 export class Model {
   readonly pools = new Map<string, ModelPool>()
   /** All that there ever were, for asking after the dead too. */
   readonly keyIds: string[] = []
   readonly leases: ModelLease[] = []
+  readonly #memories = new Map<string, Memory>()
   readonly #maxTotalKeys: number
   #lastToken = 0
 
@@ -60,7 +80,7 @@ export class Model {
     return { keyIds: keys.map(({ id }) => id), leaseIds: leases.map(({ id }) => id) }
   }
 
-  /** Every instant at which time will do something, in order. */
+  /** Every instant at which time will do something to a key, in order. */
   deadlines(now: number): number[] {
     const dues = [...this.pools.values()].flatMap(({ keys }) =>
       living(keys, now).flatMap((key) => [key.expiresAt, holdEnd(key, now)]),
@@ -68,17 +88,63 @@ export class Model {
     return dues.filter((due) => due !== Infinity).sort((a, b) => a - b)
   }
 
+  /** When requests that are remembered become new ones, in order. */
+  forgettings(now: number): number[] {
+    const untils = [...this.#memories.values()].map(({ until }) => until)
+    return untils.filter((until) => until > now).sort((a, b) => a - b)
+  }
+
+  /** Whether what falls due next may be said to be `due`: memory of requests is freed a little late. */
+  mayBeNextDue(due: number, now: number): boolean {
+    const [key = NEVER] = this.deadlines(now)
+    const [request = NEVER] = this.forgettings(now)
+    if (due === key) return key <= request + FORGOTTEN_AFTER_MS
+    return (
+      due < key &&
+      [...this.#memories.values()].some(
+        ({ until }) => due === until + FORGOTTEN_AFTER_MS && until <= request,
+      )
+    )
+  }
+
+  /** The request that is remembered by that key. */
+  memory(key: string, now: number): Readonly<Memory> | null {
+    const memory = this.#memories.get(key)
+    return memory === undefined || memory.until <= now ? null : memory
+  }
+
+  /** When what was remembered by that key was forgotten; 0 if it was not. */
+  forgottenAt(key: string, now: number): number {
+    const memory = this.#memories.get(key)
+    return memory === undefined || memory.until > now ? 0 : memory.until
+  }
+
   /**
    * Does the operation, and fails unless `told` is the answer to it. What is not for the rules to decide
-   * is taken from `told`: new ids and tokens, and which of the available keys was drawn.
+   * is taken from `told`: new ids and tokens, and which of the available keys was drawn. `before` are the
+   * results of what was done before in the same call.
    */
-  check(poolName: string, operation: Operation, told: Result, now: number): void {
+  check(
+    poolName: string,
+    operation: Operation,
+    told: Result,
+    now: number,
+    before: readonly Result[],
+  ): void {
     const pool = this.pools.get(poolName)
-    const expected = pool ? this.#perform(pool, operation, told, now) : { code: 'pool_not_found' }
+    const expected = pool
+      ? this.#perform(pool, operation, told, now, before)
+      : { code: 'pool_not_found' }
     assert.deepEqual(told, expected)
   }
 
-  #perform(pool: ModelPool, operation: Operation, told: Result, now: number): Result {
+  #perform(
+    pool: ModelPool,
+    operation: Operation,
+    told: Result,
+    now: number,
+    before: readonly Result[],
+  ): Result {
     switch (operation.op) {
       case 'create':
         return this.#create(pool, operation, told, now)
@@ -90,26 +156,72 @@ export class Model {
         return list(pool, operation, now)
       case 'renew':
       case 'release':
-      case 'showLease': {
-        const lease = this.leases.find(({ id }) => id === operation.leaseId)
-        if (lease === undefined) return { code: 'lease_not_found' }
-        if (lease.pool !== pool) return refusedElsewhere(told)
-        const ended = endOf(lease, now)
-        if (ended !== null) return endedAnswer(operation.op, lease, ended, told, now)
-        if (operation.op === 'showLease') return { lease: shown(lease) }
-        return operation.op === 'renew'
-          ? renew(pool, lease, operation, now)
-          : release(pool, lease, operation, now)
-      }
+      case 'showLease':
+        return this.#onLease(pool, operation, told, now)
       case 'recall':
+        return this.#recall(pool, operation, told, now)
       case 'remember':
-        throw new Error('requests are not modelled')
+        return this.#remember(operation, now, before)
       default: {
         const key = find(pool, operation.keyId, now)
         if (key === undefined) return { code: 'key_not_found' }
         return onKey(pool, key, operation, now)
       }
     }
+  }
+
+  #onLease(
+    pool: ModelPool,
+    operation: Extract<Operation, { op: 'renew' | 'release' | 'showLease' }>,
+    told: Result,
+    now: number,
+  ): Result {
+    const lease = this.leases.find(({ id }) => id === operation.leaseId)
+    if (lease === undefined) return { code: 'lease_not_found' }
+    if (lease.pool !== pool) return refusedElsewhere(told)
+    const ended = endOf(lease, now)
+    if (ended !== null) return endedAnswer(operation.op, lease, ended, told, now)
+    if (operation.op === 'showLease') return { lease: shown(lease) }
+    return operation.op === 'renew'
+      ? renew(pool, lease, operation, now)
+      : release(pool, lease, operation, now)
+  }
+
+  #recall(
+    pool: ModelPool,
+    { key, body }: Extract<Operation, { op: 'recall' }>,
+    told: Result,
+    now: number,
+  ): Result {
+    const memory = this.memory(key, now)
+    if (memory === null) return { results: null }
+    if (memory.body !== body) return { code: 'idempotency_mismatch' }
+    assert('results' in told && told.results !== null, `not recalled: ${JSON.stringify(told)}`)
+    const { results } = told
+    return { results: memory.results.map((was, at) => this.#asOfNow(pool, was, results[at]!, now)) }
+  }
+
+  /** What was granted is shown as it is now; what has ended by now is left out, or refused if it was all. */
+  #asOfNow(pool: ModelPool, was: Result, told: Result, now: number): Result {
+    if (!('leases' in was || 'lease' in was)) return was
+    const named = 'leases' in was ? was.leases : [was.lease]
+    const looks = named.map(({ leaseId }) =>
+      this.#onLease(pool, { op: 'showLease', leaseId }, told, now),
+    )
+    const leases = looks.flatMap((look) => ('lease' in look ? [look.lease] : []))
+    if (leases.length === 0) return looks[0]!
+    return 'leases' in was ? { leases } : { lease: leases[0]! }
+  }
+
+  #remember(
+    { key, body, count }: Extract<Operation, { op: 'remember' }>,
+    now: number,
+    before: readonly Result[],
+  ): Result {
+    const results = before.slice(before.length - count)
+    if (count === 1 && isRefusal(results[0]!)) return { remembered: false }
+    this.#memories.set(key, { body, until: now + REMEMBERED_MS, results })
+    return { remembered: true }
   }
 
   #create(
@@ -155,8 +267,8 @@ export class Model {
     if (ttlMs > pool.policy.maxLeaseTtlMs) return { code: 'ttl_too_long' }
     const free = living(pool.keys, now).filter((key) => stateOf(key, now) === 'available')
     if (wanted !== undefined) {
-      if (!free.includes(wanted)) return { code: 'key_unavailable' }
-    } else if (free.length === 0) {
+      if (count === 0 || !free.includes(wanted)) return { code: 'key_unavailable' }
+    } else if (count === 0 || free.length === 0) {
       return nothingToGive(countsOf(pool, now), now)
     }
     assert('leases' in told, `refused: ${JSON.stringify(told)}`)
@@ -194,9 +306,9 @@ export class Model {
 }
 
 function nothingToGive(pool: PoolCounts, now: number): Refusal {
-  const { leased, cooling, disabled, nextAvailableAt } = pool
+  const { available, leased, cooling, disabled, nextAvailableAt } = pool
   const counts = { leased, cooling, disabled }
-  if (leased === 0 && cooling === 0) return { code: 'pool_empty', counts }
+  if (available === 0 && leased === 0 && cooling === 0) return { code: 'pool_empty', counts }
   if (nextAvailableAt === null) return { code: 'pool_exhausted', counts }
   return { code: 'pool_exhausted', counts, retryAfterMs: nextAvailableAt - now }
 }
