@@ -225,6 +225,12 @@ const MUTANTS: (Edit & { promise: string })[] = [
     replace: '',
   },
   {
+    promise: 'nor while what was done for one who hung up is under way',
+    file: WAITERS,
+    find: 'waiter.remember === null || !queue.serving',
+    replace: 'waiter.done',
+  },
+  {
     promise: 'the oldest waiter is served first',
     file: WAITERS,
     find: '[...queue.waiting.values().take(SERVED_AT_A_TIME)]',
@@ -265,7 +271,7 @@ const MUTANTS: (Edit & { promise: string })[] = [
     promise: 'who waits is told when the disk fails what he was given',
     file: WAITERS,
     find: 'for (const waiter of served) if (!waiter.done) waiter.fail(error as Error)',
-    replace: 'void error',
+    replace: 'for (const waiter of served) queue.waiting.delete(waiter)\n      void error',
   },
   {
     promise: 'after a restart somebody sees to what falls due',

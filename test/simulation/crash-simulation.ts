@@ -12,7 +12,7 @@ import { History } from './history.ts'
 import { Observer } from './observer.ts'
 import type { Sighting } from './sightings.ts'
 import { SimulatedClock } from './simulated-clock.ts'
-import { SimulatedProcess, type World } from './simulated-process.ts'
+import { type Call, SimulatedProcess, type World } from './simulated-process.ts'
 import { SlowDisk } from './slow-disk.ts'
 import type { StoreSources } from './store-copies.ts'
 import { type Temper, temperOf } from './temper.ts'
@@ -87,6 +87,8 @@ class CrashSimulation {
   #calls = 0
   #crashes = 0
   #process!: SimulatedProcess
+  /** Of who has hung up and will ask again. */
+  #comesBack: Call | null = null
   #hasRoom = true
   #time = START
 
@@ -274,7 +276,9 @@ class CrashSimulation {
   }
 
   #msToDeadline(now: number): number {
-    const due = this.#random.pick(this.#history.model.deadlines(now).slice(0, 3)) ?? now
+    const { model } = this.#history
+    const dues = this.#random.chance(0.2) ? model.forgettings(now) : model.deadlines(now)
+    const due = this.#random.pick(dues.slice(0, 3)) ?? now
     return Math.max(0, due - now + this.#random.below(3) - 1)
   }
 
@@ -333,6 +337,11 @@ class CrashSimulation {
 
   #call(): void {
     const random = this.#random
+    if (this.#comesBack !== null) {
+      this.#process.askAgain(this.#comesBack)
+      this.#comesBack = null
+      return
+    }
     if (random.chance(0.02)) {
       this.#lookAtAll()
       return
@@ -348,12 +357,12 @@ class CrashSimulation {
     }
   }
 
-  /** Somebody has waited long enough, or his connection is gone and he asks again at once. */
+  /** Somebody has waited long enough, or his connection is gone and he will ask again. */
   #hangUp(): void {
     const process = this.#process
     const call = this.#random.pick(process.waiters)!
     process.hangUp(call)
-    if (this.#random.chance(0.5)) process.askAgain(call)
+    if (this.#random.chance(0.5)) this.#comesBack = call
   }
 
   #request(pool: string, request: Request): void {
