@@ -5,8 +5,9 @@ import { parseKeyId } from '../../src/engine/ids.ts'
 import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import { countsOf } from '../support/model-key.ts'
+import type { Call } from './calls.ts'
 import { isRead, type Seen } from './history.ts'
-import type { Call, SimulatedProcess, World } from './simulated-process.ts'
+import type { SimulatedProcess, World } from './simulated-process.ts'
 import type { Watcher } from './watch.ts'
 
 const UNSETTLED = -1

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import type { Engine } from '../../src/engine/engine.ts'
-import type { AcquireOperation, Lease, Operation, Result } from '../../src/engine/operations.ts'
+import type { AcquireOperation, Operation, Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import type { TableLimits } from '../../src/engine/tables.ts'
 import type { Orchestrator } from '../../src/service/orchestrator.ts'
@@ -10,6 +10,7 @@ import type { StoreEvents } from '../../src/store/store.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
 import type { SimulatedDisk } from '../support/simulated-disk.ts'
 import { audit } from './audit.ts'
+import { type Call, CALL, isRefusalOf, isUnseen, leasesOf, type OfCall, START } from './calls.ts'
 import type { History, Seen } from './history.ts'
 import type { Sighting } from './sightings.ts'
 import type { SimulatedClock } from './simulated-clock.ts'
@@ -26,58 +27,6 @@ export interface World {
   readonly note: (what: string) => void
   readonly saw: (sighting: Sighting) => void
 }
-
-/** A call under way. */
-export interface Call {
-  readonly what: string
-  readonly pool: string
-  /** Its place among all calls of the process. */
-  readonly place: number
-  readonly repeatable: Repeatable | null
-  /** Of who waits for a key. */
-  readonly waiting: Waiting | null
-  /** It asks for one thing, of which the engine has said so much. */
-  readonly isSingle: boolean
-  readonly looks: Look[]
-  /** What its answer has seen so far. */
-  seen: Seen | null
-  /** It is half done, and waits for settling. */
-  isUnsettled: boolean
-  /** What its answer must be, where that is not for the history to say. */
-  expected: unknown
-  /** How often the disk had been full when it came. */
-  readonly fulls: number
-}
-
-/** What was seen when something was said. */
-interface Look {
-  readonly told: Result
-  readonly seen: Seen
-}
-
-export interface Waiting {
-  readonly operation: AcquireOperation
-  readonly waitMs: number
-  /** When he is told at the earliest that it was in vain. */
-  readonly deadline: number
-  /** And at the latest, but for a commit; Infinity: it is not known yet. */
-  latest: number
-  readonly gone: AbortController
-  /** Who calls from then on comes after him; Infinity: it is not known that he waits yet. */
-  entered: number
-  /** He has got what he will get. */
-  isOver: boolean
-}
-
-const START = ' start'
-
-/** Which call an operation belongs to; a copy of the operation belongs to it too. */
-const CALL = Symbol('call')
-
-type OfCall<O> = O & { [CALL]?: Call }
-
-/** Refusals of the service, which no engine has a part in. */
-const UNSEEN = ['draining', 'request_in_progress', 'too_many_waiters']
 
 /** A server's process from its start to its crash: the real application on a simulated disk. */
 export class SimulatedProcess {
@@ -476,21 +425,4 @@ export class SimulatedProcess {
       },
     }
   }
-}
-
-function leasesOf({ looks }: Call): Lease[] {
-  return looks.flatMap(({ told }) => ('leases' in told ? told.leases : []))
-}
-
-function isUnseen(told: unknown): boolean {
-  return isRefusalOf(told, UNSEEN)
-}
-
-function isRefusalOf(told: unknown, codes: string[]): boolean {
-  return (
-    typeof told === 'object' &&
-    told !== null &&
-    'code' in told &&
-    codes.includes(told.code as string)
-  )
 }

@@ -4,22 +4,14 @@
  * out from the deadlines whenever anyone looks.
  */
 import assert from 'node:assert/strict'
-import type { EndReason, Refusal } from '../../src/engine/errors.ts'
-import {
-  type Answers,
-  isRefusal,
-  type Lease,
-  type Operation,
-  type PoolCounts,
-  type Result,
-} from '../../src/engine/operations.ts'
+import type { Refusal } from '../../src/engine/errors.ts'
+import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import { NEVER } from '../../src/engine/rows.ts'
 import {
   after,
   countsOf,
   currentLease,
-  endLease,
   endOf,
   find,
   holdEnd,
@@ -27,16 +19,21 @@ import {
   type ModelKey,
   type ModelLease,
   type ModelPool,
-  orNull,
   shown,
-  shownKey,
   stateOf,
 } from './model-key.ts'
+import {
+  endedAnswer,
+  list,
+  nothingToGive,
+  onKey,
+  refusedElsewhere,
+  release,
+  renew,
+} from './model-rules.ts'
 
 const KEY_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const LEASE_ID = /^[A-Za-z0-9_-]{32}$/
-const MAX_FAILURES = 255
 const REMEMBERED_MS = 600_000
 /** What is over is forgotten that much later, for memory's sake. */
 const FORGOTTEN_AFTER_MS = 1000
@@ -303,161 +300,4 @@ export class Model {
     this.leases.push(lease)
     return lease
   }
-}
-
-function nothingToGive(pool: PoolCounts, now: number): Refusal {
-  const { available, leased, cooling, disabled, nextAvailableAt } = pool
-  const counts = { leased, cooling, disabled }
-  if (available === 0 && leased === 0 && cooling === 0) return { code: 'pool_empty', counts }
-  if (nextAvailableAt === null) return { code: 'pool_exhausted', counts }
-  return { code: 'pool_exhausted', counts, retryAfterMs: nextAvailableAt - now }
-}
-
-function list(
-  pool: ModelPool,
-  { limit, state, cursor }: Extract<Operation, { op: 'list' }>,
-  now: number,
-): Answers['list'] | Refusal {
-  if (cursor !== undefined && !UUID.test(cursor)) return { code: 'invalid_cursor' }
-  const following = living(pool.keys, now)
-    .filter(
-      (key) => key.id > (cursor ?? '') && (state === undefined || stateOf(key, now) === state),
-    )
-    .sort((a, b) => (a.id < b.id ? -1 : 1))
-  return {
-    keys: following.slice(0, limit).map((key) => shownKey(key, now)),
-    nextCursor: following[limit - 1]?.id ?? null,
-  }
-}
-
-/** A lease of another pool, or of an earlier one of that name: refused, in whatever words. */
-function refusedElsewhere(told: Result): Result {
-  const accepted = !('code' in told) && !('released' in told && !told.released)
-  assert(!accepted, `accepted: ${JSON.stringify(told)}`)
-  if ('code' in told) assert(['lease_ended', 'lease_not_found'].includes(told.code), told.code)
-  return told
-}
-
-/** How a lease ended is known for sure while its key lives and has had no other lease. */
-function endedAnswer(
-  op: 'renew' | 'release' | 'showLease',
-  lease: ModelLease,
-  reason: EndReason,
-  told: Result,
-  now: number,
-): Result {
-  const { key, pool } = lease
-  const lost = key.leases.at(-1) !== lease || !living(pool.keys, now).includes(key)
-  if (op === 'release') {
-    const unknown = lost && 'reason' in told && told.reason === 'unknown'
-    return { released: false, reason: unknown ? 'unknown' : reason }
-  }
-  return lost && !('reason' in told) ? { code: 'lease_ended' } : { code: 'lease_ended', reason }
-}
-
-function renew(
-  pool: ModelPool,
-  lease: ModelLease,
-  operation: Extract<Operation, { op: 'renew' }>,
-  now: number,
-): Result {
-  const { ttlMs = lease.ttlMs, keepAlive: revive = false } = operation
-  if (operation.ttlMs !== undefined && ttlMs > pool.policy.maxLeaseTtlMs) {
-    return { code: 'ttl_too_long' }
-  }
-  const limit = after(lease.grantedAt, pool.policy.maxLeaseTotalMs)
-  if (now + ttlMs > limit && lease.deadline >= limit) return { code: 'lease_limit' }
-  lease.deadline = Math.min(now + ttlMs, limit)
-  lease.ttlMs = ttlMs
-  if (revive) keepAlive(pool, lease.key, now)
-  return { lease: shown(lease) }
-}
-
-function release(
-  pool: ModelPool,
-  lease: ModelLease,
-  operation: Extract<Operation, { op: 'release' }>,
-  now: number,
-): Result {
-  const { key } = lease
-  const { policy } = pool
-  const { outcome = 'ok', retryAfterMs, reason } = operation
-  if (outcome === 'ok') {
-    key.failures = 0
-    endLease(lease, 'released', now + policy.cooldownMs)
-  } else if (outcome === 'invalid') {
-    key.disabled = true
-    key.disabledReason = reason ?? key.disabledReason
-    endLease(lease, 'released', 0)
-  } else {
-    key.failures = Math.min(key.failures + 1, MAX_FAILURES)
-    let backoffMs = policy.failureCooldownMs
-    for (let failure = 1; failure < key.failures; failure++) backoffMs *= 2
-    const restMs = retryAfterMs ?? Math.min(backoffMs, policy.maxFailureCooldownMs)
-    endLease(lease, 'released', now + restMs)
-  }
-  return { released: true }
-}
-
-function keepAlive(pool: ModelPool, key: ModelKey, now: number): void {
-  const { ownLifetimeMs } = key
-  key.keepAliveAt = now
-  key.expiresAt = after(
-    now,
-    ownLifetimeMs === undefined ? pool.policy.keyLifetimeMs : ownLifetimeMs,
-  )
-}
-
-function onKey(
-  pool: ModelPool,
-  key: ModelKey,
-  operation: Extract<
-    Operation,
-    { op: 'unblock' | 'revoke' | 'keepAlive' | 'update' | 'remove' | 'show' }
-  >,
-  now: number,
-): Result {
-  const keyId = key.id
-  const lease = currentLease(key, now)
-  switch (operation.op) {
-    case 'show':
-      return { key: shownKey(key, now) }
-    case 'keepAlive':
-      keepAlive(pool, key, now)
-      return { keyId, expiresAt: orNull(key.expiresAt) }
-    case 'remove':
-      pool.keys.splice(pool.keys.indexOf(key), 1)
-      if (lease) lease.ended = 'key_deleted'
-      return { keyId }
-    case 'unblock':
-      if (!lease || (operation.leaseId !== undefined && operation.leaseId !== lease.id)) {
-        return { code: 'key_not_leased' }
-      }
-      endLease(lease, 'unblocked', now + pool.policy.cooldownMs)
-      return { keyId }
-    case 'revoke':
-      if (!lease) return { code: 'key_not_leased' }
-      endLease(lease, 'revoked', now + pool.policy.expiredLeaseCooldownMs)
-      return { keyId }
-    case 'update': {
-      const { disabled, reason, coolingUntil } = operation
-      if (disabled === true) {
-        key.disabled = true
-        key.disabledReason = reason ?? key.disabledReason
-      }
-      if (disabled === false) {
-        key.disabled = false
-        key.disabledReason = null
-        key.failures = 0
-      }
-      if (coolingUntil === null && !lease) endRest(key, now)
-      return { key: shownKey(key, now) }
-    }
-  }
-}
-
-function endRest(key: ModelKey, now: number): void {
-  const last = key.leases.at(-1)
-  if (last) last.ended ??= endOf(last, now)
-  key.restUntil = 0
 }
