@@ -225,12 +225,6 @@ const MUTANTS: (Edit & { promise: string })[] = [
     replace: '',
   },
   {
-    promise: 'nor while what was done for one who hung up is under way',
-    file: WAITERS,
-    find: 'waiter.remember === null || !queue.serving',
-    replace: 'waiter.done',
-  },
-  {
     promise: 'the oldest waiter is served first',
     file: WAITERS,
     find: '[...queue.waiting.values().take(SERVED_AT_A_TIME)]',
