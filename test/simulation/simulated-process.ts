@@ -235,6 +235,7 @@ export class SimulatedProcess {
     assert.equal(history.untold.size, 0, 'a change was not told')
     if (!this.hasRoom) return
     for (const { pool } of this.waiters) {
+      assert(history.model.pools.has(pool), 'somebody waits in a pool that is gone')
       assert(!history.hasFree(pool, now), 'somebody waits although there is a key')
     }
     for (const leaseId of this.#owed) {
