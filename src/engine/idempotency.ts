@@ -39,9 +39,15 @@ export class Idempotency {
   readonly #memories = new Map<string, Memory>()
   /** Told of what is to be saved; null: it is gone. */
   readonly #save: (key: string, memory: Memory | null) => void
+  /** Told of a deadline that has been acted on. */
+  readonly #lapsed: (deadline: number) => void
 
-  constructor(save: (key: string, memory: Memory | null) => void) {
+  constructor(
+    save: (key: string, memory: Memory | null) => void,
+    lapsed: (deadline: number) => void,
+  ) {
     this.#save = save
+    this.#lapsed = lapsed
   }
 
   /** When there is something to forget; NEVER if there is not. */
@@ -58,6 +64,7 @@ export class Idempotency {
   recall(key: string, body: string, now: number): readonly Reference[] | Refusal | null {
     const memory = this.#memories.get(key)
     if (memory === undefined || memory.until <= now) {
+      if (memory !== undefined) this.#lapsed(memory.until)
       return this.#memories.size < MAX_RECORDS ? null : REFUSED.idempotency_full
     }
     return memory.body === body ? memory.references : REFUSED.idempotency_mismatch

@@ -29,9 +29,12 @@ export class Tables {
   readonly #save: Save = (name, text) => this.unsaved?.set(name, text)
   readonly holders: Holders
   readonly details = new Details(this.#save)
-  readonly idempotency = new Idempotency((key, memory) => {
-    this.#save(`request/${key}`, memory && JSON.stringify({ key, ...memory }))
-  })
+  readonly idempotency = new Idempotency(
+    (key, memory) => {
+      this.#save(`request/${key}`, memory && JSON.stringify({ key, ...memory }))
+    },
+    (deadline) => this.unsaved?.lapsed(deadline),
+  )
   readonly #documents = new Map<string, string>()
   readonly #disabledReasons = new Map<number, string>()
   /** How often each kind of change has happened since the start, by ChangeKind. */

@@ -183,7 +183,13 @@ export class Waiters {
       },
     }
     const abandon = (): void => {
-      waiter.answer(REFUSED.pool_exhausted) // which nobody reads
+      leave()
+      const end = (): void => {
+        resolve(REFUSED.pool_exhausted) // which nobody reads
+      }
+      // If he asks again he is not a new one before it is known what became of this.
+      if (waiter.remember === null || !queue.serving) end()
+      else queue.onlookers.push({ place: waiter.place + 1, tell: end })
     }
     const timeOut = (): void => {
       if (waiter.done) return

@@ -1,9 +1,9 @@
 /** Whoever hangs up, and whenever: no key is held by nobody, and nobody waits beside a free key. */
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import fc from 'fast-check'
+import { BusyClock } from '../store/harness.ts'
 import { type Fate, SimulatedDisk } from '../support/simulated-disk.ts'
-import { type Caller, statesOf, WaitingRoom } from '../support/waiting.ts'
+import { Caller, statesOf, WaitingRoom } from '../support/waiting.ts'
 
 /** More than any grant takes: the last positions are after it. */
 const MICROTASKS = 40
@@ -100,6 +100,33 @@ suite('who hangs up holds no key', () => {
     for (const at of [0, 1, 2, 4, 6]) assert.notEqual(states[at], 'holds')
   })
 
+  test('in a storm, with an Idempotency-Key: if he asks again, both have one lease', async () => {
+    const clock = new BusyClock()
+    await using room = await WaitingRoom.open({}, { clock })
+    await room.run({ op: 'create', count: 2 })
+    await room.run({ op: 'create', count: 9000, lifetimeMs: 1000 })
+    await room.orchestrator.acquire('pool', { op: 'acquire', count: 9002, ttlMs: 1000 })
+    const ask = (): Caller =>
+      new Caller((gone) => {
+        const operation = { op: 'acquire', count: 1 } as const
+        const patience = { waitMs: 60_000, gone, bar: () => null }
+        const repeatable = { key: 'key', body: 'body' }
+        return room.orchestrator.acquireLease('pool', operation, patience, repeatable)
+      })
+    const advanced = clock.advance(1000)
+    const first = ask() // before he is given anything the dead keys have to be settled
+    await room.turns(3)
+    first.hangUp()
+    await microtasks(MICROTASKS)
+    const meanwhile = ask()
+    await advanced
+    await room.turns(200)
+    const later = ask()
+    await room.turns()
+    assert.deepEqual(statesOf([meanwhile, later]), ['request_in_progress', 'holds'])
+    assert.equal(await room.available(), 1)
+  })
+
   test('nor does he leave anything behind: 10 000 come and go', async () => {
     await using room = await WaitingRoom.open()
     const callers = await room.crowd(10_000)
@@ -112,126 +139,3 @@ suite('who hangs up holds no key', () => {
     assert.equal(draw.state, 'holds')
   })
 })
-
-type Step =
-  | { do: 'wait'; waitMs: number }
-  | { do: 'draw' | 'batch' | 'turn' | 'microtask' }
-  | { do: 'hang up' | 'release' | 'delete'; which: number }
-  | { do: 'create'; count: number }
-  | { do: 'advance'; ms: number }
-
-const which = fc.nat({ max: 50 })
-const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ do: fc.constant('wait'), waitMs: fc.nat({ max: 300 }) }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('draw', 'batch') }) },
-  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom('turn', 'microtask') }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('hang up'), which }) },
-  { weight: 5, arbitrary: fc.record({ do: fc.constant('release'), which }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('delete'), which }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('create'), count: fc.nat({ max: 2 }) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('advance'), ms: fc.nat({ max: 150 }) }) },
-)
-
-/** All who ever asked, oldest first, and what is known of the keys. */
-class Crowd {
-  readonly room: WaitingRoom
-  readonly waiters: Caller[] = []
-  readonly others: Caller[] = []
-  readonly keyIds: string[] = []
-
-  constructor(room: WaitingRoom) {
-    this.room = room
-  }
-
-  get holders(): Caller[] {
-    return [...this.waiters, ...this.others].filter(({ state }) => state === 'holds')
-  }
-
-  async do(step: Step): Promise<void> {
-    const { room } = this
-    switch (step.do) {
-      case 'wait':
-        this.waiters.push(room.wait({ waitMs: step.waitMs, ttlMs: 100 }))
-        break
-      case 'draw':
-        this.others.push(room.draw({ ttlMs: 100 }))
-        break
-      case 'batch':
-        this.others.push(room.drawInBatch())
-        break
-      case 'turn':
-        return room.clock.yield()
-      case 'microtask':
-        return microtasks(3)
-      case 'hang up':
-        this.waiters[step.which % this.waiters.length]?.hangUp()
-        break
-      case 'release': {
-        const holder = this.holders[step.which % this.holders.length]
-        if (holder) void room.run({ op: 'release', leaseId: holder.lease.leaseId })
-        break
-      }
-      case 'delete': {
-        const keyId = this.keyIds[step.which % this.keyIds.length]
-        if (keyId !== undefined) void room.run({ op: 'remove', keyId })
-        break
-      }
-      case 'create':
-        if (step.count > 0) {
-          void room.create(step.count).then((keyIds) => this.keyIds.push(...keyIds))
-        }
-        break
-      case 'advance':
-        return room.clock.advance(step.ms)
-    }
-  }
-
-  /** What must hold once everything has come to rest. */
-  async check(): Promise<void> {
-    const { room } = this
-    for (const caller of this.waiters) await giveBackUnread(room, caller)
-    await room.turns(60)
-    const waiting = this.waiters.filter(({ state }) => state === 'waits')
-    assert.equal(room.orchestrator.waiters('pool'), waiting.length)
-    if (waiting.length > 0) assert.equal(await room.available(), 0, 'a key lies idle')
-    assert.ok(this.others.every(({ state }) => state !== 'waits'))
-    // Nobody is served before one who came earlier and is still waiting.
-    const oldest = this.waiters.findIndex(({ state }) => state === 'waits')
-    const younger = oldest < 0 ? [] : this.waiters.slice(oldest)
-    assert.ok(younger.every(({ state }) => state !== 'holds'))
-    const leases = this.holders.map(({ lease }) => lease)
-    assert.equal(new Set(leases.map(({ leaseId }) => leaseId)).size, leases.length)
-    for (const keyId of this.keyIds) {
-      const shown = await room.run({ op: 'show', keyId })
-      if (!('key' in shown) || shown.key.lease === null) continue
-      const { fencingToken } = shown.key.lease
-      const answered = leases.filter((lease) => lease.fencingToken === fencingToken)
-      assert.equal(answered.length, 1, 'a key is held by nobody')
-      assert.equal(answered[0]!.keyId, keyId)
-    }
-  }
-}
-
-for (const [where, commitTurns] of [
-  ['in memory', null],
-  ['on a slow disk', 2],
-] as const) {
-  test(`whatever happens, in whatever order, ${where}`, async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.array(step, { minLength: 1, maxLength: 15 }), { maxLength: 6 }),
-        async (rounds) => {
-          const disk = commitTurns === null ? undefined : slowDisk(commitTurns)
-          await using room = await WaitingRoom.open({ leaseTtlMs: 100 }, { disk })
-          const crowd = new Crowd(room)
-          for (const steps of rounds) {
-            for (const step of steps) await crowd.do(step)
-            await room.turns(60)
-            await crowd.check()
-          }
-        },
-      ),
-      { numRuns: 300 },
-    )
-  })
-}

@@ -8,10 +8,10 @@ import { LIFE_WORD, NEVER, RANK_WORD, State } from '../../src/engine/rows.ts'
 type Census = number[][]
 
 export function audit(engine: Engine): void {
-  const { rows, holds, index, stateCounts } = engine.tables
+  const { rows, holds, index, stateCounts, idempotency } = engine.tables
   const pools = new Map<number, Census>()
   let live = 0
-  let earliest = NEVER
+  let earliest = idempotency.nextDue
   for (let slot = 1; rows.knows(slot); slot++) {
     if (!rows.isLive(slot)) continue
     live++

@@ -1,8 +1,9 @@
 /** What callers ask for: mostly sense, about keys and leases that are or once were. */
-import type { Operation } from '../../src/engine/operations.ts'
+import type { AcquireOperation, Operation } from '../../src/engine/operations.ts'
 import { DEFAULT_POLICY, type Policy } from '../../src/engine/policy.ts'
 import { STATE_NAMES } from '../../src/engine/rows.ts'
 import { OUTCOMES } from '../../src/engine/transitions.ts'
+import type { Repeatable } from '../../src/service/requests.ts'
 import type { Model } from '../support/model.ts'
 import type { ModelKey } from '../support/model-key.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
@@ -40,6 +41,18 @@ export const POOL_NAMES = ['default', 'a', 'b', 'c', 'd', 'storm', 'other']
 /** Kinds of operations, the frequent ones counted more than once. */
 const KINDS = 24
 
+const WAITS_MS = [1, 100, SECOND, 10 * SECOND, 60 * SECOND]
+
+export type Request =
+  | {
+      kind: 'acquire'
+      operation: AcquireOperation
+      waitMs: number
+      repeatable: Repeatable | null
+    }
+  | { kind: 'create'; count: number; repeatable: Repeatable }
+  | { kind: 'batch'; operations: Operation[]; repeatable: Repeatable | null }
+
 export class Callers {
   readonly #random: SeededRandom
   readonly #stormKeys: number
@@ -67,6 +80,32 @@ export class Callers {
   operations(model: Model, pool: string, lost: readonly string[]): Operation[] {
     const count = this.#random.chance(0.7) ? 1 : 1 + this.#random.below(4)
     return Array.from({ length: count }, () => this.#operation(model, pool, lost))
+  }
+
+  /** One who waits for a key, or who may ask for the same again. */
+  request(model: Model, pool: string, lost: readonly string[]): Request {
+    const random = this.#random
+    const kind = random.pick(['wait', 'wait', 'acquire', 'create', 'batch'] as const)!
+    const repeatable = kind !== 'wait' || random.chance(0.3) ? this.#repeatable(pool, kind) : null
+    if (kind === 'create') return { kind, count: 1 + random.below(3), repeatable: repeatable! }
+    if (kind === 'batch') {
+      const operations = this.operations(model, pool, lost)
+      return { kind, operations, repeatable }
+    }
+    const keyId = random.chance(0.05) ? this.#key(model, pool)?.id : undefined
+    const operation = { op: 'acquire', count: 1, ttlMs: this.#ttlMs(), keyId } as const
+    const waitMs = kind === 'wait' ? random.pick(WAITS_MS)! : 0
+    return { kind: 'acquire', operation, waitMs, repeatable }
+  }
+
+  /** One of a few, so that most of them are repeats; sometimes with another body. */
+  #repeatable(pool: string, kind: string): Repeatable {
+    const random = this.#random
+    const path = kind === 'wait' ? 'acquire' : kind
+    return {
+      key: `${pool} ${path} ${random.below(4)}`,
+      body: random.chance(0.95) ? 'first' : 'second',
+    }
   }
 
   #operation(model: Model, pool: string, lost: readonly string[]): Operation {

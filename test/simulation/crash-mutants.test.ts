@@ -6,6 +6,8 @@ import { Copies, type Edit, SMALL_SLICES, type StoreSources } from './store-copi
 
 const STORE = 'store/embedded/embedded-store.ts'
 const GROUP_COMMIT = 'store/embedded/group-commit.ts'
+const ORCHESTRATOR = 'service/orchestrator.ts'
+const WAITERS = 'service/waiters.ts'
 const CHUNKS = 'store/embedded/chunks.ts'
 
 const MUTANTS: (Edit & { promise: string })[] = [
@@ -184,6 +186,92 @@ const MUTANTS: (Edit & { promise: string })[] = [
     file: STORE,
     find: '        return () => {\n          this.#tell(changes)\n',
     replace: '        this.#tell(changes)\n        return () => {\n',
+  },
+  {
+    promise: 'what a request came to is remembered in the commit that did it',
+    file: ORCHESTRATOR,
+    find: '[operation, ...(remember ? [remember] : [])])\n',
+    replace:
+      '[operation])\n      if (remember) await this.#store.run(pool, [operation, remember])\n',
+  },
+  {
+    promise: 'what a request came to is remembered after a restart',
+    file: 'engine/tables.ts',
+    find: 'this.unsaved?.entries.set(`request/${key}`, saved)',
+    replace: 'if (saved === null) this.unsaved?.entries.set(`request/${key}`, saved)',
+  },
+  {
+    promise: 'that ten minutes are over is on record before a request is a new one',
+    file: 'engine/idempotency.ts',
+    find: '      if (memory !== undefined) this.#lapsed(memory.until)\n',
+    replace: '',
+  },
+  {
+    promise: 'a request is remembered for ten minutes, over a restart too',
+    file: 'engine/idempotency.ts',
+    find: 'this.#memories.set(key, memory)\n  }\n\n  restored',
+    replace: 'this.#memories.set(key, { ...memory, until: memory.until - 1 })\n  }\n\n  restored',
+  },
+  {
+    promise: 'a repeat is asked what it was before it is done',
+    file: 'service/requests.ts',
+    find: "if ('results' in recalled! && recalled.results !== null) return recalled.results\n",
+    replace: '',
+  },
+  {
+    promise: 'a repeat with another body is refused',
+    file: 'engine/idempotency.ts',
+    find: 'return memory.body === body ? memory.references : REFUSED.idempotency_mismatch',
+    replace: 'return memory.references',
+  },
+  {
+    promise: 'a repeat does nothing while the first is under way',
+    file: 'service/requests.ts',
+    find: 'this.#underWay.add(key)',
+    replace: '',
+  },
+  {
+    promise: 'the oldest waiter is served first',
+    file: WAITERS,
+    find: '[...queue.waiting.values().take(SERVED_AT_A_TIME)]',
+    replace: '[...queue.waiting].reverse()',
+  },
+  {
+    promise: 'no draw overtakes who waits',
+    file: WAITERS,
+    find: 'return this.#queues.size > 0 && this.#queues.has(pool)',
+    replace: 'return this.#queues.size > 1 && this.#queues.has(pool)',
+  },
+  {
+    promise: 'who hangs up holds nothing',
+    file: WAITERS,
+    find: 'else if (waiter.remember === null) this.#giveBack(pool, acquired)',
+    replace: '',
+  },
+  {
+    promise: 'nobody waits while there is a key',
+    file: WAITERS,
+    find: 'else queue.hinted = true // there may be something for another too',
+    replace: '',
+  },
+  {
+    promise: 'a hint that comes while somebody is served is not lost',
+    file: WAITERS,
+    find: '      queue.hinted = false\n      const exhausted = await this.#serveOldest(pool, queue)\n',
+    replace:
+      '      const exhausted = await this.#serveOldest(pool, queue)\n      queue.hinted = !exhausted\n',
+  },
+  {
+    promise: 'who waited is told when his time is over',
+    file: WAITERS,
+    find: 'place: Infinity, tell: timeOut',
+    replace: 'place: 0, tell: () => undefined',
+  },
+  {
+    promise: 'who waits is told when the disk fails what he was given',
+    file: WAITERS,
+    find: 'for (const waiter of served) if (!waiter.done) waiter.fail(error as Error)',
+    replace: 'for (const waiter of served) queue.waiting.delete(waiter)\n      void error',
   },
   {
     promise: 'after a restart somebody sees to what falls due',

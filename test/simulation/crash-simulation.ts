@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto'
 import type { Operation } from '../../src/engine/operations.ts'
 import type { Group } from '../../src/store/embedded/journal.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
-import { Callers } from './callers.ts'
+import type { Call } from './calls.ts'
+import { Callers, type Request } from './callers.ts'
 import { History } from './history.ts'
 import { Observer } from './observer.ts'
 import type { Sighting } from './sightings.ts'
@@ -37,12 +38,23 @@ const START = Date.UTC(2030, 0, 1)
 const HOUR = 3_600_000
 const MAX_PLACES = 4
 const MAX_CALLS = 10
+/** And as many more who wait for a key. */
+const MAX_WAITERS = 8
 /** Steps after which whoever still waits waits for ever. */
 const CALM_STEPS = 50_000
 const LAST_NOTES = 25
 
 type Action =
-  'call' | 'callPools' | 'takeTurn' | 'ring' | 'decide' | 'read' | 'passTime' | 'turnRoom' | 'crash'
+  | 'call'
+  | 'callPools'
+  | 'takeTurn'
+  | 'ring'
+  | 'decide'
+  | 'read'
+  | 'passTime'
+  | 'turnRoom'
+  | 'crash'
+  | 'hangUp'
 
 /** @throws Error with seed and step for the first thing that is wrong. */
 export async function simulateCrashes(
@@ -76,6 +88,8 @@ class CrashSimulation {
   #calls = 0
   #crashes = 0
   #process!: SimulatedProcess
+  /** Of who has hung up and will ask again. */
+  #comesBack: Call | null = null
   #hasRoom = true
   #time = START
 
@@ -135,7 +149,8 @@ class CrashSimulation {
     const temper = this.#temper
     const { clock, phase } = process
     const isOver = phase === 'ended' || process.hasFailed
-    const mayCall = phase === 'serving' && process.calls.size < MAX_CALLS
+    const waiters = process.waiters.length
+    const mayCall = phase === 'serving' && process.calls.size - waiters < MAX_CALLS
     const action = this.#choose({
       call: mayCall ? temper.call : 0,
       callPools: mayCall && process.poolCall === null ? temper.callPools : 0,
@@ -145,6 +160,7 @@ class CrashSimulation {
       read: this.#disk.isReading ? 5 : 0,
       passTime: temper.passTime,
       turnRoom: temper.turnRoom * (process.isBusy ? 10 : 1),
+      hangUp: phase === 'serving' && waiters > 0 ? temper.hangUp : 0,
       crash: isOver ? 1 : temper.crash * (this.#isDelicate() ? 3 : 1),
     })
     this.#do(action)
@@ -172,6 +188,7 @@ class CrashSimulation {
     else if (action === 'read') this.#disk.readOn()
     else if (action === 'passTime') this.#passTime()
     else if (action === 'turnRoom') this.#turnRoom()
+    else if (action === 'hangUp') this.#hangUp()
     else this.#crash()
   }
 
@@ -216,6 +233,7 @@ class CrashSimulation {
     if (engine === null) this.#saw('a crash during recovery')
     if (this.#disk.sequence === 0) this.#saw('a crash before anything was on disk')
     if (isReloading) this.#saw('a crash while the state was read anew')
+    if (this.#process.waiters.length > 0) this.#saw('somebody was waiting at a crash')
     this.#disk.crash(kept)
     this.#goBack()
     this.#crashes++
@@ -229,8 +247,13 @@ class CrashSimulation {
     this.#note(`${undone.length} deeds are undone`)
     for (const deed of undone) {
       if (deed.kind !== 'operation') this.#saw('a change of a pool was undone')
-      else if ('leases' in deed.told) this.#saw('a lease was undone')
-      else if ('keyIds' in deed.told && deed.told.keyIds.length > 10) {
+      else if ('remembered' in deed.told) this.#saw('the memory of a request was undone')
+      else if ('leases' in deed.told) {
+        this.#saw('a lease was undone')
+        if (this.#process.callOf(deed.operation)?.waiting) {
+          this.#saw('a grant to somebody who waited was undone')
+        }
+      } else if ('keyIds' in deed.told && deed.told.keyIds.length > 10) {
         this.#saw('a create of many was undone')
       }
     }
@@ -254,7 +277,9 @@ class CrashSimulation {
   }
 
   #msToDeadline(now: number): number {
-    const due = this.#random.pick(this.#history.model.deadlines(now).slice(0, 3)) ?? now
+    const { model } = this.#history
+    const dues = this.#random.chance(0.2) ? model.forgettings(now) : model.deadlines(now)
+    const due = this.#random.pick(dues.slice(0, 3)) ?? now
     return Math.max(0, due - now + this.#random.below(3) - 1)
   }
 
@@ -296,8 +321,7 @@ class CrashSimulation {
     this.#disk.end('full', ({ sequence }) => {
       this.#note(`no room for group ${sequence}`)
       this.#saw('a full disk: the state was read anew')
-      this.#process.fulls++
-      this.#process.isReloading = true
+      this.#process.filled()
       this.#goBack()
     })
   }
@@ -314,6 +338,11 @@ class CrashSimulation {
 
   #call(): void {
     const random = this.#random
+    if (this.#comesBack !== null) {
+      this.#process.askAgain(this.#comesBack)
+      this.#comesBack = null
+      return
+    }
     if (random.chance(0.02)) {
       this.#lookAtAll()
       return
@@ -321,7 +350,28 @@ class CrashSimulation {
     const pool = random.pick(this.#callers.pools)!
     const { model, lostLeases } = this.#history
     this.#calls++
-    this.#process.run(pool, this.#callers.operations(model, pool, lostLeases))
+    const mayRequest = this.#process.waiters.length < MAX_WAITERS
+    if (mayRequest && random.chance(this.#temper.requestChance)) {
+      this.#request(pool, this.#callers.request(model, pool, lostLeases))
+    } else {
+      this.#process.run(pool, this.#callers.operations(model, pool, lostLeases))
+    }
+  }
+
+  /** Somebody has waited long enough, or his connection is gone and he will ask again. */
+  #hangUp(): void {
+    const process = this.#process
+    const call = this.#random.pick(process.waiters)!
+    process.hangUp(call)
+    if (this.#random.chance(0.5)) this.#comesBack = call
+  }
+
+  #request(pool: string, request: Request): void {
+    const process = this.#process
+    const { kind, repeatable } = request
+    if (kind === 'create') process.create(pool, request.count, request.repeatable)
+    else if (kind === 'batch') process.run(pool, request.operations, repeatable)
+    else process.acquire(pool, request.operation, request.waitMs, repeatable)
   }
 
   #callPools(): void {
@@ -385,8 +435,7 @@ class CrashSimulation {
       await settled()
       assert(step < CALM_STEPS, 'there is no end of it')
     }
-    const waiting = [...this.#process.calls].map(({ what }) => what)
-    assert.deepEqual(waiting, [], 'somebody waits for ever')
+    assert.deepEqual(this.#process.stuck, [], 'somebody waits for ever')
   }
 }
 

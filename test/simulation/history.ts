@@ -6,16 +6,28 @@ import assert from 'node:assert/strict'
 import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import type { TableLimits } from '../../src/engine/tables.ts'
+import type { Repeatable } from '../../src/service/requests.ts'
 import { Model } from '../support/model.ts'
 import { endOf, living, type ModelKey, restEnd, stateOf } from '../support/model-key.ts'
+import type { Sighting } from './sightings.ts'
 
-const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe'])
+const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe', 'recall'])
 const GONE = ['lease_ended', 'lease_not_found', 'pool_not_found']
+/** What a repeat may be told instead of what it was told before. */
+const FORGIVEN = ['lease_ended', 'pool_not_found', 'request_in_progress']
 const MAX_LOST = 30
 
 /** Something that has changed the state. */
 export type Deed =
-  | { kind: 'operation'; pool: string; operation: Operation; told: Result; now: number }
+  | {
+      kind: 'operation'
+      pool: string
+      operation: Operation
+      told: Result
+      now: number
+      /** What was told before in the same call. */
+      before: readonly Result[]
+    }
   | { kind: 'put'; name: string; policy: Policy }
   | { kind: 'remove'; name: string }
 
@@ -29,8 +41,22 @@ export interface Seen {
   epoch: number
 }
 
+interface Acknowledged {
+  readonly body: string
+  readonly ids: readonly string[]
+  readonly until: number
+  /** Of the process that said so. */
+  readonly life: number
+}
+
 export class History {
   readonly #limits: TableLimits
+  /** What was done for requests that may be repeated, and is not remembered yet. */
+  readonly #unremembered = new Set<string>()
+  /** What answers have said of such requests. */
+  readonly #acknowledged = new Map<string, Acknowledged>()
+  /** Of which process it is now. */
+  #life = 0
   #model: Model
   readonly #deeds: Deed[] = []
   /** By group: the deeds done when it was closed. */
@@ -64,9 +90,14 @@ export class History {
     return this.#lost
   }
 
-  /** What has been seen by an answer that has seen nothing of any key. */
-  seen(deadline = 0): Seen {
-    return { deeds: this.#deeds.length, deadline, epoch: this.#epoch }
+  /** What has been seen by an answer that has seen this deadline, and maybe something before. */
+  seen(deadline = 0, before: Seen | null = null): Seen {
+    const earlier = before?.epoch === this.#epoch ? before.deadline : 0
+    return {
+      deeds: this.#deeds.length,
+      deadline: Math.max(deadline, earlier),
+      epoch: this.#epoch,
+    }
   }
 
   /** What has been seen by an answer about all pools. */
@@ -91,17 +122,28 @@ export class History {
   }
 
   /** An operation has this result: it must be the model's. */
-  operation(pool: string, operation: Operation, told: Result, now: number): Seen {
+  operation(
+    pool: string,
+    operation: Operation,
+    told: Result,
+    now: number,
+    before: readonly Result[] = [],
+  ): Seen {
     if ('leaseId' in operation && operation.op !== 'unblock') {
       if (this.#lost.includes(operation.leaseId)) {
         assert('code' in told ? GONE.includes(told.code) : 'released' in told && !told.released)
         return this.seen()
       }
     }
-    this.#model.check(pool, operation, told, now)
+    if (operation.op === 'remember' && 'remembered' in told && told.remembered) {
+      const memory = this.#model.memory(operation.key, now)
+      assert(memory === null, 'a request was done although it is remembered')
+      this.#unremembered.delete(operation.key)
+    }
+    this.#model.check(pool, operation, told, now, before)
     const deadline = this.#shownBy(pool, operation, told, now)
     if (hasChanged(operation, told)) {
-      this.#deeds.push({ kind: 'operation', pool, operation, told, now })
+      this.#deeds.push({ kind: 'operation', pool, operation, told, now, before })
       if ('keyIds' in told) for (const id of told.keyIds) this.#mark(id)
       if ('leases' in told) {
         for (const { fencingToken } of told.leases) {
@@ -111,6 +153,45 @@ export class History {
       }
     }
     return this.seen(deadline)
+  }
+
+  /** What has just been done is to be remembered with it. */
+  owesMemory(key: string): void {
+    this.#unremembered.add(key)
+  }
+
+  /** The answer to a request that may be repeated is given: from now on every repeat is answered so. */
+  acknowledged(
+    { key, body }: Repeatable,
+    told: Result,
+    now: number,
+    saw: (sighting: Sighting) => void,
+  ): void {
+    const known = this.#acknowledged.get(key)
+    const isRepeat = known !== undefined && known.until > now
+    if ('code' in told) {
+      if (told.code === 'idempotency_mismatch') saw('a repeat had another body')
+      if (!isRepeat || known.body !== body) return
+      assert(FORGIVEN.includes(told.code), `a repeat was refused: ${told.code}`)
+      if (told.code === 'lease_ended') saw('a repeat was told that the lease has ended')
+      return
+    }
+    const ids = idsIn(told)
+    if (isRepeat) {
+      assert.equal(body, known.body, 'a repeat with another body was answered')
+      assert.deepEqual(ids, known.ids, 'two results of one request')
+      if (known.life < this.#life) saw('a repeat got what it had before a crash')
+      return
+    }
+    if (known !== undefined) saw('a repeat was a new request after ten minutes')
+    const memory = this.#model.memory(key, now)
+    if (memory === null) return // it took that long
+    this.#acknowledged.set(key, { body, ids, until: memory.until, life: this.#life })
+  }
+
+  isHeld(leaseId: string, now: number): boolean {
+    const lease = this.#model.leases.find(({ id }) => id === leaseId)
+    return lease !== undefined && endOf(lease, now) === null
   }
 
   /** One lease of an acquire that was granted more before, or goes on later. */
@@ -126,12 +207,19 @@ export class History {
 
   /** A group is closed, with all that has been done. */
   closed(sequence: number): void {
+    assert.equal(this.#unremembered.size, 0, 'what was done is saved without the memory of it')
     this.#closed.set(sequence, this.#deeds.length)
   }
 
   /** What was done by then is on a disk that has that group. */
   isKept(deeds: number, sequence: number): boolean {
     return deeds <= this.#closed.get(sequence)!
+  }
+
+  /** Whether an answer that has seen so much may be given, while the disk has come so far. */
+  mayAnswer(seen: Seen, { sequence, instant }: { sequence: number; instant: number }): boolean {
+    const isOnDisk = seen.deadline <= instant && this.isKept(seen.deeds, sequence)
+    return seen.epoch === this.#epoch && isOnDisk
   }
 
   /** An answer is given that has seen so much, while the disk has come so far. */
@@ -153,6 +241,7 @@ export class History {
   /** Who listens now is told of what comes from now on. */
   restarted(): void {
     this.untold.clear()
+    this.#life++
   }
 
   /** Only what a disk with that group holds has been done. Returns the deeds that are undone. */
@@ -170,6 +259,7 @@ export class History {
       this.#lost.push(...deed.told.leases.map(({ leaseId }) => leaseId))
     }
     this.#lost = this.#lost.slice(-MAX_LOST)
+    this.#unremembered.clear()
     this.#epoch++
     if (undone.length > 0) this.#replay()
     return undone
@@ -186,7 +276,7 @@ export class History {
     for (const deed of this.#deeds) {
       if (deed.kind === 'put') this.#model.putPool(deed.name, deed.policy)
       else if (deed.kind === 'remove') this.#model.removePool(deed.name)
-      else this.#model.check(deed.pool, deed.operation, deed.told, deed.now)
+      else this.#model.check(deed.pool, deed.operation, deed.told, deed.now, deed.before)
     }
   }
 
@@ -194,6 +284,7 @@ export class History {
   #shownBy(poolName: string, operation: Operation, told: Result, now: number): number {
     const pool = this.#model.pools.get(poolName)
     if (pool === undefined) return 0
+    if (operation.op === 'recall') return this.#model.forgottenAt(operation.key, now)
     const { op } = operation
     const all = op === 'describe' || (op === 'acquire' && 'counts' in told)
     let keys: ModelKey[] = []
@@ -219,7 +310,13 @@ export function isRead({ op }: Operation): boolean {
 
 function hasChanged(operation: Operation, told: Result): boolean {
   if (isRead(operation) || isRefusal(told)) return false
+  if ('remembered' in told) return told.remembered
   return !('released' in told) || told.released
+}
+
+function idsIn(told: Result): string[] {
+  if ('keyIds' in told) return told.keyIds
+  return 'leases' in told ? told.leases.map(({ leaseId }) => leaseId) : []
 }
 
 /** The last deadline of the key that is past; of those that a count of states shows, if it is `counted`. */

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import type { Engine, Run } from '../../src/engine/engine.ts'
 import { parseKeyId } from '../../src/engine/ids.ts'
-import type { Lease, Operation, Result } from '../../src/engine/operations.ts'
+import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import { countsOf } from '../support/model-key.ts'
+import type { Call } from './calls.ts'
 import { isRead, type Seen } from './history.ts'
 import type { SimulatedProcess, World } from './simulated-process.ts'
 import type { Watcher } from './watch.ts'
@@ -35,13 +36,14 @@ export class Observer implements Watcher {
 
   ran(run: Run, now: number, finished: boolean): void {
     this.#process.guard(() => {
-      const call = this.#process.callOf(run.operations)
-      const seen = this.#learn(run, now)
+      const calls = this.#process.callsOf(run.operations)
+      const deadline = this.#learn(run, now)
       if (!finished) this.#learnGrants(run, now)
-      const deadline = Math.max(call.seen?.deadline ?? 0, seen)
-      call.seen = this.#world.history.seen(deadline)
-      call.isUnsettled = !finished
-      const { saw, disk } = this.#world
+      const { saw, disk, history } = this.#world
+      for (const call of calls) {
+        call.seen = history.seen(deadline, call.seen)
+        call.isUnsettled = !finished
+      }
       if (!finished && disk.underWay.length > 0) {
         saw('a call had to wait for settling while a commit was under way')
       }
@@ -65,7 +67,9 @@ export class Observer implements Watcher {
     const { history } = this.#world
     this.#lookAtPools(`remove ${name}`, told, history.model.pools.has(name), () => {
       history.removePool(name, told)
-      if (told === null) this.#removals.set(name, this.#removalsOf(name) + 1)
+      if (told !== null) return
+      this.#removals.set(name, this.#removalsOf(name) + 1)
+      this.#process.removed.add(name)
     })
   }
 
@@ -148,10 +152,46 @@ export class Observer implements Watcher {
       const operation = run.operations[progress.results]!
       const told = run.results[progress.results]!
       this.#world.note(`${run.pool} ${operation.op}: ${brief(told)}`)
-      deadline = Math.max(deadline, this.#learnResult(run.pool, operation, told, progress, now))
+      const before = run.results.slice(0, progress.results)
+      const seen = this.#learnResult(run.pool, operation, told, progress, now, before)
+      deadline = Math.max(deadline, seen)
       progress.granted.clear()
+      this.#learnAnswer(operation, told, seen, now)
     }
     return deadline
+  }
+
+  /** What the result means to who asked for it. */
+  #learnAnswer(operation: Operation, told: Result, deadline: number, now: number): void {
+    const call = this.#process.callOf(operation)
+    if (call === undefined) return
+    const { waiting, repeatable, isSingle } = call
+    const isGrant = 'leases' in told
+    if (isGrant) this.#checkOrder(call, now)
+    if (!isSingle) return
+    const seen = this.#world.history.seen(deadline, call.seen)
+    if (operation.op === 'recall') {
+      const answer = 'results' in told ? told.results?.[0] : told
+      if (answer !== undefined) call.looks.push({ told: answer, seen })
+      return
+    }
+    call.looks.push({ told, seen })
+    if (repeatable !== null && !isRefusal(told)) this.#world.history.owesMemory(repeatable.key)
+    if (waiting === null) return
+    if (isGrant) this.#process.granted(call)
+    waiting.latest = Math.min(waiting.latest, now + waiting.waitMs)
+    waiting.entered = Math.min(waiting.entered, this.#process.lastPlace)
+    const mayCome = 'code' in told && ['pool_exhausted', 'pool_empty'].includes(told.code)
+    if (!mayCome) waiting.isOver = true
+  }
+
+  /** Nobody is given a key while somebody who came before him waits for one. */
+  #checkOrder(call: Call, now: number): void {
+    for (const { waiting, pool } of this.#process.waiters) {
+      const { entered, deadline, isOver } = waiting!
+      const isBefore = pool === call.pool && entered < call.place
+      assert(!isBefore || isOver || now >= deadline, 'somebody who waited was overtaken')
+    }
   }
 
   #learnResult(
@@ -160,6 +200,7 @@ export class Observer implements Watcher {
     told: Result,
     { granted, removals }: Progress,
     now: number,
+    before: readonly Result[],
   ): number {
     const { history, saw } = this.#world
     const isGone = 'code' in told && told.code === 'pool_not_found'
@@ -182,7 +223,7 @@ export class Observer implements Watcher {
       assert(all || !history.hasFree(pool, now), 'a key was left over')
       return 0
     }
-    const { deadline } = history.operation(pool, operation, told, now)
+    const { deadline } = history.operation(pool, operation, told, now, before)
     if ('keyIds' in told) this.#noteSlots(told.keyIds)
     return deadline
   }

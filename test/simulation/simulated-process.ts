@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
+import { isDeepStrictEqual } from 'node:util'
 import type { Engine } from '../../src/engine/engine.ts'
-import type { Operation, Result } from '../../src/engine/operations.ts'
+import type { AcquireOperation, Operation, Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import type { TableLimits } from '../../src/engine/tables.ts'
 import type { Orchestrator } from '../../src/service/orchestrator.ts'
-import type { Store, StoreEvents } from '../../src/store/store.ts'
+import type { Repeatable } from '../../src/service/requests.ts'
+import type { StoreEvents } from '../../src/store/store.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
 import { TEST_MASTER_KEY } from '../support/server.ts'
 import type { SimulatedDisk } from '../support/simulated-disk.ts'
 import { audit } from './audit.ts'
+import { type Call, CALL, isRefusalOf, isUnseen, leasesOf, type OfCall, START } from './calls.ts'
 import type { History, Seen } from './history.ts'
 import type { Sighting } from './sightings.ts'
 import type { SimulatedClock } from './simulated-clock.ts'
@@ -24,19 +27,6 @@ export interface World {
   /** Enters what happens in the record by which two runs are compared. */
   readonly note: (what: string) => void
   readonly saw: (sighting: Sighting) => void
-}
-
-/** A call under way. */
-export interface Call {
-  readonly what: string
-  /** What its answer has seen so far. */
-  seen: Seen | null
-  /** It is half done, and waits for settling. */
-  isUnsettled: boolean
-  /** What its answer must be, where that is not for the history to say. */
-  expected: unknown
-  /** How often the disk had been full when it came. */
-  readonly fulls: number
 }
 
 /** A server's process from its start to its crash: the real application on a simulated disk. */
@@ -56,10 +46,15 @@ export class SimulatedProcess {
   engine: Engine | null = null
   /** Calls about pools come one at a time, so that it is known whose doing it is. */
   poolCall: Call | null = null
+  /** Pools that were there and were removed. */
+  readonly removed = new Set<string>()
   readonly #world: World
-  readonly #callOf = new WeakMap<readonly Operation[], Call>()
+  /** By what they are remembered by. */
+  readonly #repeatables = new Map<string, Call>()
+  /** Leases of callers who hung up before they heard of them. */
+  readonly #owed = new Set<string>()
+  #begun = 0
   #orchestrator!: Orchestrator
-  #store!: Store
 
   constructor(world: World, clock: SimulatedClock) {
     this.#world = world
@@ -72,8 +67,8 @@ export class SimulatedProcess {
     this.poolCall = call
     const started = sources.Orchestrator.start(
       this.clock,
-      async (events) => {
-        this.#store = await sources.EmbeddedStore.open(
+      (events) =>
+        sources.EmbeddedStore.open(
           limits,
           this.clock,
           random,
@@ -83,9 +78,7 @@ export class SimulatedProcess {
             if (!hasRoom) this.setRoom(false)
             return journal
           },
-        )
-        return this.#store
-      },
+        ),
       { policy: {}, masterKeys: () => [TEST_MASTER_KEY], random },
     )
     this.#follow(call, started, (orchestrator) => {
@@ -94,25 +87,80 @@ export class SimulatedProcess {
     })
   }
 
-  run(pool: string, operations: Operation[]): void {
-    const call = this.#begin(`${pool} ${operations.map(({ op }) => op).join(' ')}`)
-    this.#callOf.set(operations, call)
-    this.#follow(call, this.#orchestrator.runBatch(pool, operations, null), (results) => {
-      assert(!('code' in results))
+  run(pool: string, operations: Operation[], repeatable: Repeatable | null = null): void {
+    const what = operations.map(({ op }) => op).join(' ')
+    const call = this.#begin(what, { pool, repeatable })
+    this.#tag(call, operations)
+    this.#follow(call, this.#orchestrator.runBatch(pool, operations, repeatable), (results) => {
+      if ('code' in results) return
       for (const result of results) this.#given(result)
     })
   }
 
+  /** A lease within `waitMs`. */
+  acquire(
+    pool: string,
+    operation: AcquireOperation,
+    waitMs: number,
+    repeatable: Repeatable | null,
+  ): void {
+    const gone = new AbortController()
+    const waiting = {
+      operation,
+      waitMs,
+      deadline: this.clock.now() + waitMs,
+      latest: repeatable === null ? this.clock.now() + waitMs : Infinity,
+      gone,
+      entered: repeatable === null ? this.#begun : Infinity,
+      isOver: false,
+    }
+    const what = waitMs > 0 ? `wait ${waitMs}` : 'acquire'
+    const call = this.#begin(what, {
+      pool,
+      repeatable,
+      waiting: waitMs > 0 ? waiting : null,
+      isSingle: true,
+    })
+    this.#tag(call, [operation])
+    const patience = waitMs === 0 ? null : { waitMs, gone: gone.signal, bar: () => null }
+    const answer = this.#orchestrator.acquireLease(pool, operation, patience, repeatable)
+    this.#follow(call, answer, (told) => {
+      this.#checkOne(call, told)
+    })
+  }
+
+  create(pool: string, count: number, repeatable: Repeatable): void {
+    const operation = { op: 'create', count } as const
+    const call = this.#begin('create', { pool, repeatable, isSingle: true })
+    this.#tag(call, [operation])
+    this.#follow(call, this.#orchestrator.create(pool, operation, repeatable), (told) => {
+      this.#checkOne(call, told)
+    })
+  }
+
+  hangUp(call: Call): void {
+    const { saw } = this.#world
+    saw('a waiter hung up')
+    if (leasesOf(call).length > 0) saw('a waiter hung up with his grant under way')
+    call.waiting!.gone.abort()
+    this.#owe(call)
+  }
+
+  askAgain({ pool, repeatable, waiting }: Call): void {
+    const { operation, waitMs } = waiting!
+    this.acquire(pool, { ...operation }, waitMs, repeatable)
+  }
+
   putPool(name: string, policy: Policy): void {
-    this.#callPools(`put ${name}`, () => this.#store.putPool(name, policy))
+    this.#callPools(`put ${name}`, () => this.#orchestrator.putPool(name, policy))
   }
 
   removePool(name: string): void {
-    this.#callPools(`remove ${name}`, () => this.#store.removePool(name, { force: true }))
+    this.#callPools(`remove ${name}`, () => this.#orchestrator.removePool(name, true))
   }
 
   askPolicy(name: string): void {
-    this.#callPools(`policy ${name}`, () => this.#store.policy(name))
+    this.#callPools(`policy ${name}`, () => this.#orchestrator.policy(name))
   }
 
   askStats(): void {
@@ -142,12 +190,34 @@ export class SimulatedProcess {
     return [...this.calls].some(({ isUnsettled }) => isUnsettled)
   }
 
-  callOf(operations: readonly Operation[]): Call {
-    return this.#callOf.get(operations)!
+  /** The place of the call that came last. */
+  get lastPlace(): number {
+    return this.#begun - 1
+  }
+
+  /** Those who wait for a key and have not been told anything. */
+  get waiters(): Call[] {
+    return [...this.calls].filter(({ waiting }) => waiting !== null)
+  }
+
+  /** The calls that operations are done for. What is given back is given back for nobody. */
+  callsOf(operations: readonly Operation[]): Call[] {
+    const calls = operations.map((operation) => this.callOf(operation))
+    return [...new Set(calls.filter((call) => call !== undefined))]
+  }
+
+  callOf(operation: OfCall<Operation>): Call | undefined {
+    return operation.op === 'recall' ? this.#repeatables.get(operation.key) : operation[CALL]
+  }
+
+  /** A lease is granted for a call: who is gone must give it back, unless he may come for it. */
+  granted(call: Call): void {
+    if (call.waiting?.gone.signal.aborted === true) this.#owe(call)
   }
 
   setRoom(left: boolean): void {
     this.hasRoom = left
+    if (!left) this.#owed.clear() // it cannot be given back
     this.#world.disk.setRoom(left)
   }
 
@@ -160,8 +230,34 @@ export class SimulatedProcess {
 
   /** When nobody has anything left to do. */
   checkRest(): void {
-    assert(this.engine!.nextDue > this.clock.now(), 'the sweeper was not woken')
-    assert.equal(this.#world.history.untold.size, 0, 'a change was not told')
+    const { history } = this.#world
+    const now = this.clock.now()
+    assert(this.engine!.nextDue > now, 'the sweeper was not woken')
+    assert.equal(history.untold.size, 0, 'a change was not told')
+    if (!this.hasRoom) return
+    for (const { pool } of this.waiters) {
+      assert(history.model.pools.has(pool), 'somebody waits in a pool that is gone')
+      assert(!history.hasFree(pool, now), 'somebody waits although there is a key')
+    }
+    for (const leaseId of this.#owed) {
+      assert(!history.isHeld(leaseId, now), 'a key is held by who hung up')
+    }
+    this.#owed.clear()
+  }
+
+  /** Who waits although his time is over, or for anything but a key. */
+  get stuck(): string[] {
+    const now = this.clock.now()
+    const stuck = [...this.calls].filter(({ waiting }) => waiting === null || waiting.latest <= now)
+    return stuck.map(({ what }) => what)
+  }
+
+  /** The disk is full: all that is under way is undone. */
+  filled(): void {
+    this.fulls++
+    this.isReloading = true
+    this.#owed.clear()
+    if (this.waiters.length > 0) this.#world.saw('somebody waited while the state was read anew')
   }
 
   /** Keeps what goes wrong in there for who watches. */
@@ -174,18 +270,63 @@ export class SimulatedProcess {
     }
   }
 
-  #begin(what: string): Call {
+  #begin(
+    name: string,
+    {
+      pool = '',
+      repeatable = null,
+      waiting = null,
+      isSingle = false,
+    }: Partial<Pick<Call, 'pool' | 'repeatable' | 'waiting' | 'isSingle'>> = {},
+  ): Call {
+    const what = `${pool} ${name}${repeatable ? ` as ${repeatable.key}` : ''}`
     this.#world.note(`call ${what}`)
     if (this.isReloading) this.#world.saw('a call came while the state was read anew')
     const call: Call = {
       what,
+      pool,
+      place: this.#begun++,
+      repeatable,
+      waiting,
+      isSingle,
+      looks: [],
       seen: null,
       isUnsettled: false,
       expected: undefined,
       fulls: this.fulls,
     }
     this.calls.add(call)
+    if (repeatable !== null && !this.#repeatables.has(repeatable.key)) {
+      this.#repeatables.set(repeatable.key, call)
+    }
     return call
+  }
+
+  #tag(call: Call, operations: OfCall<Operation>[]): void {
+    for (const operation of operations) operation[CALL] = call
+  }
+
+  #owe(call: Call): void {
+    if (call.repeatable !== null) return
+    for (const { leaseId } of leasesOf(call)) this.#owed.add(leaseId)
+  }
+
+  /** What is answered to who asked for one thing. */
+  #checkOne(call: Call, told: Result): void {
+    const { history, saw } = this.#world
+    const { waiting, repeatable } = call
+    if ('code' in told) {
+      const inVain = told.code === 'pool_exhausted' || told.code === 'pool_empty'
+      if (waiting !== null && inVain) {
+        assert(this.clock.now() >= waiting.deadline, 'told too early that it was in vain')
+        saw('somebody waited in vain')
+      }
+      if (told.code === 'request_in_progress') saw('a repeat came while the first was under way')
+    } else if (waiting !== null) {
+      saw('somebody waited for a key and got it')
+    }
+    this.#given(told)
+    if (repeatable !== null) history.acknowledged(repeatable, told, this.clock.now(), saw)
   }
 
   #callPools(what: string, ask: () => Promise<unknown>): void {
@@ -202,14 +343,22 @@ export class SimulatedProcess {
       note(`${call.what}: ${how}`)
       this.calls.delete(call)
       if (this.poolCall === call) this.poolCall = null
+      const { repeatable } = call
+      if (repeatable !== null && this.#repeatables.get(repeatable.key) === call) {
+        this.#repeatables.delete(repeatable.key)
+      }
     }
     answer.then(
       (told) => {
         this.guard(() => {
           ended('answered')
-          assert(!this.hasFailed, 'answered although the disk has failed')
-          assert(call.seen !== null, 'answered without a look')
-          history.answered(call.seen, disk)
+          if (call.waiting?.gone.signal.aborted === true) return // nobody hears of it
+          assert(!this.hasFailed || isUnseen(told), 'answered although the disk has failed')
+          if (!isUnseen(told) && !this.#isDismissed(call, told)) {
+            const seen = call.isSingle ? this.#seenBy(call, told) : call.seen
+            assert(seen, 'answered without a look')
+            history.answered(seen, disk)
+          }
           look(told)
         })
       },
@@ -222,10 +371,23 @@ export class SimulatedProcess {
     )
   }
 
+  /** A look that may have brought the answer. */
+  #seenBy({ looks }: Call, told: unknown): Seen | undefined {
+    const { history, disk } = this.#world
+    const equal = looks.filter((look) => isDeepStrictEqual(look.told, told))
+    const good = equal.find(({ seen }) => history.mayAnswer(seen, disk))
+    return (good ?? equal[0])?.seen
+  }
+
+  /** Who waits is told that his pool is gone by who has removed it. */
+  #isDismissed({ waiting, pool }: Call, told: unknown): boolean {
+    return waiting !== null && isRefusalOf(told, ['pool_not_found']) && this.removed.has(pool)
+  }
+
   #rejected(call: Call, error: unknown): void {
     const { sources, saw } = this.#world
-    if (call.what === 'start') this.phase = 'ended'
-    if (call.what === 'start' && !this.hasRoom) return
+    if (call.what === START) this.phase = 'ended'
+    if (call.what === START && !this.hasRoom) return
     if (!(error instanceof sources.StoreFailure)) throw error
     if (error.code === 'storage_failed') {
       assert(this.hasFailed, error)

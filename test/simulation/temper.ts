@@ -10,6 +10,10 @@ export interface Temper {
   readonly passTime: number
   readonly turn: number
   readonly turnRoom: number
+  /** Of calls, those who wait for a key or may repeat it. */
+  readonly requestChance: number
+  /** That somebody who waits hangs up. */
+  readonly hangUp: number
   // Of each commit, and each start.
   readonly fullChance: number
   readonly failedChance: number
@@ -25,6 +29,8 @@ export function temperOf(random: SeededRandom): Temper {
     passTime: random.pick([0.5, 2, 5])!,
     turn: random.pick([0.5, 3, 10])!,
     turnRoom: random.pick([0, 0.02, 0.1])!,
+    requestChance: random.pick([0, 0.2, 0.6])!,
+    hangUp: random.pick([0, 0.1, 1])!,
     fullChance: random.pick([0, 0.02, 0.2])!,
     failedChance: random.pick([0, 0, 0.01, 0.05])!,
     setBackChance: random.pick([0, 0.5])!,

@@ -83,6 +83,21 @@ test('a rest under a disabled key that was shown to be over is over', async () =
   assert.equal(again.key.coolingUntil, null)
 })
 
+test('a request that was a new one again after ten minutes, and was shown so, stays new', async () => {
+  const disk = new SimulatedDisk()
+  const clock = at(START)
+  const store = await open(disk, clock)
+  await pool(store)
+  const request = { key: 'key', body: 'body' }
+  await store.run('pool', [{ op: 'describe' }, { op: 'remember', ...request, count: 1 }])
+  await clock.advance(600_000)
+  const [recalled] = await store.run('pool', [{ op: 'recall', ...request }])
+  assert.deepEqual(recalled, { results: null })
+  const setBack = await open(disk, at(START + 500_000))
+  const [again] = await setBack.run('pool', [{ op: 'recall', ...request }])
+  assert.deepEqual(again, { results: null })
+})
+
 test('who was granted leases before there was no room is given them', async () => {
   const disk = new SimulatedDisk()
   const clock = at(START)

@@ -17,6 +17,7 @@ import {
   RemovePool,
   Settle,
   type Subject,
+  Wear,
   World,
 } from './model-steps.ts'
 
@@ -66,6 +67,8 @@ const count = fc.oneof(
   { weight: 30, arbitrary: fc.integer({ min: 1, max: 5 }) },
   { weight: 1, arbitrary: fc.integer({ min: 200, max: 600 }) },
 )
+const request = fc.nat(3)
+const body = fc.oneof({ weight: 4, arbitrary: fc.constant('first') }, fc.constant('second'))
 const reason = maybe(fc.constantFrom('revoked upstream', 'leaked'))
 
 /** Few, so that they meet again. */
@@ -97,6 +100,10 @@ const recipe: fc.Arbitrary<Recipe> = fc.oneof(
   {
     weight: 5,
     arbitrary: recipeOf('acquire', { count, ttlMs: maybe(durationMs), holder: maybe(holder) }),
+  },
+  {
+    weight: 1,
+    arbitrary: recipeOf('acquire', { count: fc.constant(0), key: maybe(choice) }),
   },
   {
     weight: 2,
@@ -175,6 +182,8 @@ const recipe: fc.Arbitrary<Recipe> = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: recipeOf('describe', {}) },
+  { weight: 3, arbitrary: recipeOf('recall', { request, body }) },
+  { weight: 3, arbitrary: recipeOf('remember', { request, body, count: fc.nat(3) }) },
 )
 
 const jump: fc.Arbitrary<Jump> = fc.oneof(
@@ -182,6 +191,10 @@ const jump: fc.Arbitrary<Jump> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({ deadline: fc.nat(5), offset: fc.integer({ min: -1, max: 1 }) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ forgetting: fc.nat(3), offset: fc.integer({ min: -1, max: 1 }) }),
   },
   { weight: 1, arbitrary: fc.record({ ms: fc.constantFrom(1_000, 86_400_000, TEN_YEARS) }) },
 )
@@ -196,6 +209,9 @@ const steps = fc.commands<World, undefined, false>(
         .map(([pool, recipes]) => new Operate(pool, recipes)),
     ),
     ...Array.from({ length: 5 }, () => jump.map((by) => new Advance(by))),
+    fc
+      .tuple(name, choice, fc.array(fc.constantFrom(...OUTCOMES), { minLength: 1, maxLength: 5 }))
+      .map(([pool, key, outcomes]) => new Wear(pool, key, outcomes)),
     fc.constant(new Settle()),
     fc.tuple(name, policy).map(([pool, put]) => new PutPool(pool, put)),
     fc.constantFrom(...POOLS).map((pool) => new RemovePool(pool)),

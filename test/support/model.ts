@@ -4,38 +4,56 @@
  * out from the deadlines whenever anyone looks.
  */
 import assert from 'node:assert/strict'
-import type { EndReason, Refusal } from '../../src/engine/errors.ts'
-import type { Answers, Lease, Operation, PoolCounts, Result } from '../../src/engine/operations.ts'
+import type { Refusal } from '../../src/engine/errors.ts'
+import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
+import { NEVER } from '../../src/engine/rows.ts'
 import {
   after,
   countsOf,
   currentLease,
-  endLease,
   endOf,
   find,
-  heldLease,
   holdEnd,
   living,
   type ModelKey,
   type ModelLease,
   type ModelPool,
-  orNull,
   shown,
-  shownKey,
   stateOf,
 } from './model-key.ts'
+import {
+  endedAnswer,
+  list,
+  listLeases,
+  nothingToGive,
+  onKey,
+  refusedElsewhere,
+  release,
+  renew,
+  revokeLeases,
+} from './model-rules.ts'
 
 const KEY_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const LEASE_ID = /^[A-Za-z0-9_-]{32}$/
-const MAX_FAILURES = 255
+const REMEMBERED_MS = 600_000
+/** What is over is forgotten that much later, for memory's sake. */
+const FORGOTTEN_AFTER_MS = 1000
+
+/** A request that was done. */
+interface Memory {
+  body: string
+  /** From then on it is a new one. */
+  until: number
+  results: Result[]
+}
 
 export class Model {
   readonly pools = new Map<string, ModelPool>()
   /** All that there ever were, for asking after the dead too. */
   readonly keyIds: string[] = []
   readonly leases: ModelLease[] = []
+  readonly #memories = new Map<string, Memory>()
   readonly #maxTotalKeys: number
   #lastToken = 0
 
@@ -61,7 +79,7 @@ export class Model {
     return { keyIds: keys.map(({ id }) => id), leaseIds: leases.map(({ id }) => id) }
   }
 
-  /** Every instant at which time will do something, in order. */
+  /** Every instant at which time will do something to a key, in order. */
   deadlines(now: number): number[] {
     const dues = [...this.pools.values()].flatMap(({ keys }) =>
       living(keys, now).flatMap((key) => [key.expiresAt, holdEnd(key, now)]),
@@ -69,17 +87,63 @@ export class Model {
     return dues.filter((due) => due !== Infinity).sort((a, b) => a - b)
   }
 
+  /** When requests that are remembered become new ones, in order. */
+  forgettings(now: number): number[] {
+    const untils = [...this.#memories.values()].map(({ until }) => until)
+    return untils.filter((until) => until > now).sort((a, b) => a - b)
+  }
+
+  /** Whether what falls due next may be said to be `due`: memory of requests is freed a little late. */
+  mayBeNextDue(due: number, now: number): boolean {
+    const [key = NEVER] = this.deadlines(now)
+    const [request = NEVER] = this.forgettings(now)
+    if (due === key) return key <= request + FORGOTTEN_AFTER_MS
+    return (
+      due < key &&
+      [...this.#memories.values()].some(
+        ({ until }) => due === until + FORGOTTEN_AFTER_MS && until <= request,
+      )
+    )
+  }
+
+  /** The request that is remembered by that key. */
+  memory(key: string, now: number): Readonly<Memory> | null {
+    const memory = this.#memories.get(key)
+    return memory === undefined || memory.until <= now ? null : memory
+  }
+
+  /** When what was remembered by that key was forgotten; 0 if it was not. */
+  forgottenAt(key: string, now: number): number {
+    const memory = this.#memories.get(key)
+    return memory === undefined || memory.until > now ? 0 : memory.until
+  }
+
   /**
    * Does the operation, and fails unless `told` is the answer to it. What is not for the rules to decide
-   * is taken from `told`: new ids and tokens, and which of the available keys was drawn.
+   * is taken from `told`: new ids and tokens, and which of the available keys was drawn. `before` are the
+   * results of what was done before in the same call.
    */
-  check(poolName: string, operation: Operation, told: Result, now: number): void {
+  check(
+    poolName: string,
+    operation: Operation,
+    told: Result,
+    now: number,
+    before: readonly Result[],
+  ): void {
     const pool = this.pools.get(poolName)
-    const expected = pool ? this.#perform(pool, operation, told, now) : { code: 'pool_not_found' }
+    const expected = pool
+      ? this.#perform(pool, operation, told, now, before)
+      : { code: 'pool_not_found' }
     assert.deepEqual(told, expected)
   }
 
-  #perform(pool: ModelPool, operation: Operation, told: Result, now: number): Result {
+  #perform(
+    pool: ModelPool,
+    operation: Operation,
+    told: Result,
+    now: number,
+    before: readonly Result[],
+  ): Result {
     switch (operation.op) {
       case 'create':
         return this.#create(pool, operation, told, now)
@@ -97,26 +161,72 @@ export class Model {
         return revokeLeases(pool, operation, told, now)
       case 'renew':
       case 'release':
-      case 'showLease': {
-        const lease = this.leases.find(({ id }) => id === operation.leaseId)
-        if (lease === undefined) return { code: 'lease_not_found' }
-        if (lease.pool !== pool) return refusedElsewhere(told)
-        const ended = endOf(lease, now)
-        if (ended !== null) return endedAnswer(operation.op, lease, ended, told, now)
-        if (operation.op === 'showLease') return { lease: shown(lease) }
-        return operation.op === 'renew'
-          ? renew(pool, lease, operation, now)
-          : release(pool, lease, operation, now)
-      }
+      case 'showLease':
+        return this.#onLease(pool, operation, told, now)
       case 'recall':
+        return this.#recall(pool, operation, told, now)
       case 'remember':
-        throw new Error('requests are not modelled')
+        return this.#remember(operation, now, before)
       default: {
         const key = find(pool, operation.keyId, now)
         if (key === undefined) return { code: 'key_not_found' }
         return onKey(pool, key, operation, now)
       }
     }
+  }
+
+  #onLease(
+    pool: ModelPool,
+    operation: Extract<Operation, { op: 'renew' | 'release' | 'showLease' }>,
+    told: Result,
+    now: number,
+  ): Result {
+    const lease = this.leases.find(({ id }) => id === operation.leaseId)
+    if (lease === undefined) return { code: 'lease_not_found' }
+    if (lease.pool !== pool) return refusedElsewhere(told)
+    const ended = endOf(lease, now)
+    if (ended !== null) return endedAnswer(operation.op, lease, ended, told, now)
+    if (operation.op === 'showLease') return { lease: shown(lease) }
+    return operation.op === 'renew'
+      ? renew(pool, lease, operation, now)
+      : release(pool, lease, operation, now)
+  }
+
+  #recall(
+    pool: ModelPool,
+    { key, body }: Extract<Operation, { op: 'recall' }>,
+    told: Result,
+    now: number,
+  ): Result {
+    const memory = this.memory(key, now)
+    if (memory === null) return { results: null }
+    if (memory.body !== body) return { code: 'idempotency_mismatch' }
+    assert('results' in told && told.results !== null, `not recalled: ${JSON.stringify(told)}`)
+    const { results } = told
+    return { results: memory.results.map((was, at) => this.#asOfNow(pool, was, results[at]!, now)) }
+  }
+
+  /** What was granted is shown as it is now; what has ended by now is left out, or refused if it was all. */
+  #asOfNow(pool: ModelPool, was: Result, told: Result, now: number): Result {
+    if (!('leases' in was || 'lease' in was)) return was
+    const named = 'leases' in was ? was.leases : [was.lease]
+    const looks = named.map(({ leaseId }) =>
+      this.#onLease(pool, { op: 'showLease', leaseId }, told, now),
+    )
+    const leases = looks.flatMap((look) => ('lease' in look ? [look.lease] : []))
+    if (leases.length === 0) return looks[0]!
+    return 'leases' in was ? { leases } : { lease: leases[0]! }
+  }
+
+  #remember(
+    { key, body, count }: Extract<Operation, { op: 'remember' }>,
+    now: number,
+    before: readonly Result[],
+  ): Result {
+    const results = before.slice(before.length - count)
+    if (count === 1 && isRefusal(results[0]!)) return { remembered: false }
+    this.#memories.set(key, { body, until: now + REMEMBERED_MS, results })
+    return { remembered: true }
   }
 
   #create(
@@ -210,8 +320,8 @@ export class Model {
     if (ttlMs > pool.policy.maxLeaseTtlMs) return { code: 'ttl_too_long' }
     const free = living(pool.keys, now).filter((key) => stateOf(key, now) === 'available')
     if (wanted !== undefined) {
-      if (!free.includes(wanted)) return { code: 'key_unavailable' }
-    } else if (free.length === 0) {
+      if (count === 0 || !free.includes(wanted)) return { code: 'key_unavailable' }
+    } else if (count === 0 || free.length === 0) {
       return nothingToGive(countsOf(pool, now), now)
     }
     assert('leases' in told, `refused: ${JSON.stringify(told)}`)
@@ -254,204 +364,4 @@ export class Model {
     this.leases.push(lease)
     return lease
   }
-}
-
-function nothingToGive(pool: PoolCounts, now: number): Refusal {
-  const { leased, cooling, disabled, nextAvailableAt } = pool
-  const counts = { leased, cooling, disabled }
-  if (leased === 0 && cooling === 0) return { code: 'pool_empty', counts }
-  if (nextAvailableAt === null) return { code: 'pool_exhausted', counts }
-  return { code: 'pool_exhausted', counts, retryAfterMs: nextAvailableAt - now }
-}
-
-function list(
-  pool: ModelPool,
-  { limit, state, cursor }: Extract<Operation, { op: 'list' }>,
-  now: number,
-): Answers['list'] | Refusal {
-  if (cursor !== undefined && !UUID.test(cursor)) return { code: 'invalid_cursor' }
-  const following = living(pool.keys, now)
-    .filter(
-      (key) => key.id > (cursor ?? '') && (state === undefined || stateOf(key, now) === state),
-    )
-    .sort((a, b) => (a.id < b.id ? -1 : 1))
-  return {
-    keys: following.slice(0, limit).map((key) => shownKey(key, now)),
-    nextCursor: following[limit - 1]?.id ?? null,
-  }
-}
-
-/** The current leases of the pool in the order of their keys' ids. */
-function held(pool: ModelPool, holder: string | undefined, now: number): ModelLease[] {
-  return living(pool.keys, now)
-    .map((key) => currentLease(key, now))
-    .filter((lease) => lease !== undefined)
-    .filter((lease) => holder === undefined || lease.holder === holder)
-    .sort((a, b) => (a.key.id < b.key.id ? -1 : 1))
-}
-
-function listLeases(
-  pool: ModelPool,
-  { limit, holder, cursor }: Extract<Operation, { op: 'listLeases' }>,
-  now: number,
-): Answers['listLeases'] | Refusal {
-  if (cursor !== undefined && !UUID.test(cursor)) return { code: 'invalid_cursor' }
-  const page = held(pool, holder, now).filter(({ key }) => key.id > (cursor ?? ''))
-  return {
-    heldLeases: page.slice(0, limit).map((lease) => ({ keyId: lease.key.id, ...heldLease(lease) })),
-    nextCursor: page[limit - 1]?.key.id ?? null,
-  }
-}
-
-function revokeLeases(
-  pool: ModelPool,
-  { holder, limit, grantedBy }: Extract<Operation, { op: 'revokeLeases' }>,
-  told: Result,
-  now: number,
-): Answers['revokeLeases'] {
-  assert('revoked' in told, `refused: ${JSON.stringify(told)}`)
-  const oldestFirst = held(pool, holder, now)
-    .filter(({ grantedAt }) => grantedAt <= grantedBy)
-    .sort((a, b) => a.fencingToken - b.fencingToken)
-  // How far it comes in one call is its own affair, for it looks at leases that are over as well.
-  assert(told.revoked <= limit)
-  assert(told.more || told.revoked === oldestFirst.length, 'it has missed some')
-  for (const lease of oldestFirst.slice(0, told.revoked)) {
-    endLease(lease, 'revoked', now + pool.policy.expiredLeaseCooldownMs)
-  }
-  return { revoked: told.revoked, more: told.more }
-}
-
-/** A lease of another pool, or of an earlier one of that name: refused, in whatever words. */
-function refusedElsewhere(told: Result): Result {
-  const accepted = !('code' in told) && !('released' in told && !told.released)
-  assert(!accepted, `accepted: ${JSON.stringify(told)}`)
-  if ('code' in told) assert(['lease_ended', 'lease_not_found'].includes(told.code), told.code)
-  return told
-}
-
-/** How a lease ended is known for sure while its key lives and has had no other lease. */
-function endedAnswer(
-  op: 'renew' | 'release' | 'showLease',
-  lease: ModelLease,
-  reason: EndReason,
-  told: Result,
-  now: number,
-): Result {
-  const { key, pool } = lease
-  const lost = key.leases.at(-1) !== lease || !living(pool.keys, now).includes(key)
-  if (op === 'release') {
-    const unknown = lost && 'reason' in told && told.reason === 'unknown'
-    return { released: false, reason: unknown ? 'unknown' : reason }
-  }
-  return lost && !('reason' in told) ? { code: 'lease_ended' } : { code: 'lease_ended', reason }
-}
-
-function renew(
-  pool: ModelPool,
-  lease: ModelLease,
-  operation: Extract<Operation, { op: 'renew' }>,
-  now: number,
-): Result {
-  const { ttlMs = lease.ttlMs, keepAlive: revive = false } = operation
-  if (operation.ttlMs !== undefined && ttlMs > pool.policy.maxLeaseTtlMs) {
-    return { code: 'ttl_too_long' }
-  }
-  const limit = after(lease.grantedAt, pool.policy.maxLeaseTotalMs)
-  if (now + ttlMs > limit && lease.deadline >= limit) return { code: 'lease_limit' }
-  lease.deadline = Math.min(now + ttlMs, limit)
-  lease.ttlMs = ttlMs
-  if (revive) keepAlive(pool, lease.key, now)
-  return { lease: shown(lease) }
-}
-
-function release(
-  pool: ModelPool,
-  lease: ModelLease,
-  operation: Extract<Operation, { op: 'release' }>,
-  now: number,
-): Result {
-  const { key } = lease
-  const { policy } = pool
-  const { outcome = 'ok', retryAfterMs, reason } = operation
-  if (outcome === 'ok') {
-    key.failures = 0
-    endLease(lease, 'released', now + policy.cooldownMs)
-  } else if (outcome === 'invalid') {
-    key.disabled = true
-    key.disabledReason = reason ?? key.disabledReason
-    endLease(lease, 'released', 0)
-  } else {
-    key.failures = Math.min(key.failures + 1, MAX_FAILURES)
-    let backoffMs = policy.failureCooldownMs
-    for (let failure = 1; failure < key.failures; failure++) backoffMs *= 2
-    const restMs = retryAfterMs ?? Math.min(backoffMs, policy.maxFailureCooldownMs)
-    endLease(lease, 'released', now + restMs)
-  }
-  return { released: true }
-}
-
-function keepAlive(pool: ModelPool, key: ModelKey, now: number): void {
-  const { ownLifetimeMs } = key
-  key.keepAliveAt = now
-  key.expiresAt = after(
-    now,
-    ownLifetimeMs === undefined ? pool.policy.keyLifetimeMs : ownLifetimeMs,
-  )
-}
-
-function onKey(
-  pool: ModelPool,
-  key: ModelKey,
-  operation: Extract<
-    Operation,
-    { op: 'unblock' | 'revoke' | 'keepAlive' | 'update' | 'remove' | 'show' }
-  >,
-  now: number,
-): Result {
-  const keyId = key.id
-  const lease = currentLease(key, now)
-  switch (operation.op) {
-    case 'show':
-      return { key: shownKey(key, now) }
-    case 'keepAlive':
-      keepAlive(pool, key, now)
-      return { keyId, expiresAt: orNull(key.expiresAt) }
-    case 'remove':
-      pool.keys.splice(pool.keys.indexOf(key), 1)
-      if (lease) lease.ended = 'key_deleted'
-      return { keyId }
-    case 'unblock':
-      if (!lease || (operation.leaseId !== undefined && operation.leaseId !== lease.id)) {
-        return { code: 'key_not_leased' }
-      }
-      endLease(lease, 'unblocked', now + pool.policy.cooldownMs)
-      return { keyId }
-    case 'revoke':
-      if (!lease) return { code: 'key_not_leased' }
-      endLease(lease, 'revoked', now + pool.policy.expiredLeaseCooldownMs)
-      return { keyId }
-    case 'update': {
-      const { disabled, reason, coolingUntil } = operation
-      if (disabled === true) {
-        key.disabled = true
-        key.disabledReason = reason ?? key.disabledReason
-      }
-      if (disabled === false) {
-        key.disabled = false
-        key.disabledReason = null
-        key.failures = 0
-      }
-      if (coolingUntil === null && !lease) endRest(key, now)
-      if (operation.name !== undefined) key.name = operation.name
-      if (operation.metadata !== undefined) key.metadata = operation.metadata
-      return { key: shownKey(key, now) }
-    }
-  }
-}
-
-function endRest(key: ModelKey, now: number): void {
-  const last = key.leases.at(-1)
-  if (last) last.ended ??= endOf(last, now)
-  key.restUntil = 0
 }

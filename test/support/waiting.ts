@@ -64,32 +64,47 @@ export class Caller {
 
 /** An orchestrator with a pool that callers wait for. */
 export class WaitingRoom implements AsyncDisposable {
-  readonly clock = new VirtualClock()
+  readonly clock: VirtualClock
   orchestrator!: Orchestrator
   readonly pool: string
   readonly #disk: SimulatedDisk | undefined
   /** Commits whose fate is still open. */
   #held: ((fate: Fate) => void)[] = []
 
-  private constructor(pool: string, disk: SimulatedDisk | undefined) {
+  private constructor(clock: VirtualClock, pool: string, disk: SimulatedDisk | undefined) {
+    this.clock = clock
     this.pool = pool
     this.#disk = disk
   }
 
   static async open(
     policy: Partial<Policy> = {},
-    { disk, pool = 'pool' }: { disk?: SimulatedDisk | undefined; pool?: string } = {},
+    {
+      disk,
+      pool = 'pool',
+      clock = new VirtualClock(),
+      watch = () => undefined,
+    }: {
+      disk?: SimulatedDisk | undefined
+      pool?: string
+      clock?: VirtualClock
+      watch?: (store: EmbeddedStore) => void
+    } = {},
   ): Promise<WaitingRoom> {
-    const room = new WaitingRoom(pool, disk)
-    const { clock } = room
+    const room = new WaitingRoom(clock, pool, disk)
     room.orchestrator = await Orchestrator.start(
       clock,
-      (events) =>
-        disk === undefined
-          ? EmbeddedStore.inMemory(LIMITS, clock, new SeededRandom(1), events)
-          : EmbeddedStore.open(LIMITS, clock, new SeededRandom(1), events, (journalEvents) =>
-              disk.open(journalEvents),
-            ),
+      async (events) => {
+        const random = new SeededRandom(1)
+        const store =
+          disk === undefined
+            ? EmbeddedStore.inMemory(LIMITS, clock, random, events)
+            : await EmbeddedStore.open(LIMITS, clock, random, events, (journalEvents) =>
+                disk.open(journalEvents),
+              )
+        watch(store)
+        return store
+      },
       { policy: {}, masterKeys: () => [TEST_MASTER_KEY], random: new SeededRandom(2) },
     )
     await room.orchestrator.putPool(pool, { ...DEFAULT_POLICY, keyLifetimeMs: null, ...policy })
@@ -162,6 +177,11 @@ export class WaitingRoom implements AsyncDisposable {
       assert(oldest !== undefined, 'no commit is under way')
       oldest(fate)
     }
+  }
+
+  /** Whether a commit waits for its fate. */
+  get isCommitting(): boolean {
+    return this.#held.length > 0
   }
 
   /** The commit that waits has that fate, and all that follow go well. */
