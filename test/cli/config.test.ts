@@ -5,7 +5,7 @@ import { ConfigError, readConfig, settingsHelp } from '../../src/config.ts'
 
 /** Every flag of `serve` with what it must not be. */
 const WRONG_VALUES: Record<string, string[]> = {
-  host: ['0.0.0.0', '::', '192.168.1.1', 'example.com', '127.0.0.1.example.com', '127.0.0', ''],
+  host: ['example.com', '127.0.0.1.example.com', '127.0.0', '256.1.1.1', '[::1]', '*', ''],
   port: ['-1', '65536', '1.5', 'http', '0x50', '8080 ', ''],
   'data-dir': ['', 'a\0b'],
   durability: ['', 'none', 'FSYNC'],
@@ -16,11 +16,18 @@ const WRONG_VALUES: Record<string, string[]> = {
   'max-total-keys': ['0', '99999999999', '1_000', ''],
   'encryption-key-file': ['', 'a\0b'],
   'log-level': ['verbose', 'INFO', 'trace', ''],
+  'tls-cert': ['', 'a\0b'],
+  'tls-key': ['', 'a\0b'],
+  'behind-proxy': ['yes', 'TRUE', '2'],
+  'admin-token-file': ['', 'a\0b'],
 }
+
+/** Flags that take no value on the command line. */
+const SWITCHES = ['memory', 'behind-proxy']
 
 /** What each must be, as the message puts it. */
 const MUST: Record<string, RegExp> = {
-  host: /a loopback address/,
+  host: /an IP address or localhost/,
   port: /a whole number from 0 to 65535/,
   'data-dir': /the path of a directory/,
   durability: /one of fsync, os/,
@@ -31,6 +38,10 @@ const MUST: Record<string, RegExp> = {
   'max-total-keys': /a whole number from 1 to \d+/,
   'encryption-key-file': /the path of a file/,
   'log-level': /one of debug, info, warn, error, silent/,
+  'tls-cert': /the path of a file/,
+  'tls-key': /the path of a file/,
+  'behind-proxy': /true or false/,
+  'admin-token-file': /the path of a file/,
 }
 
 const RIGHT_VALUES: Record<string, [text: string, value: unknown][]> = {
@@ -66,6 +77,7 @@ const RIGHT_VALUES: Record<string, [text: string, value: unknown][]> = {
     ['debug', 'debug'],
     ['silent', 'silent'],
   ],
+  'admin-token-file': [['/run/secrets/admin', '/run/secrets/admin']],
 }
 
 const flags = Object.keys(MUST)
@@ -101,7 +113,7 @@ suite('a wrong value is named with what it must be', () => {
     test(flag, () => {
       for (const value of WRONG_VALUES[flag]!) {
         // A switch takes no value on the command line; an empty variable is one that is not set.
-        if (flag !== 'memory') {
+        if (!SWITCHES.includes(flag)) {
           assertRefused(() => readConfig([`--${flag}=${value}`], {}), `--${flag}`, flag, value)
         }
         if (value !== '') {
@@ -133,6 +145,32 @@ suite('a right value is read, as flag and as variable', () => {
       [config.keyLifetimeMs, config.leaseTtlMs, config.maxKeys],
       Array(3).fill(undefined),
     )
+  })
+
+  test('what is not given and has no default', () => {
+    const { tlsCert, tlsKey, behindProxy, adminTokenFile } = readConfig([], {})
+    assert.deepEqual(
+      [tlsCert, tlsKey, behindProxy, adminTokenFile],
+      [undefined, undefined, false, undefined],
+    )
+  })
+
+  test('a certificate goes with its key', () => {
+    const tls = readConfig(['--tls-cert', 'c', '--tls-key', 'k'], {})
+    assert.deepEqual([tls.tlsCert, tls.tlsKey], ['c', 'k'])
+    for (const flag of ['--tls-cert', '--tls-key']) {
+      assert.throws(() => readConfig([flag, 'f'], {}), /go together: give both, or none/)
+    }
+  })
+
+  test('an address that others reach takes TLS, here or at a proxy', () => {
+    for (const host of ['0.0.0.0', '::', '192.168.1.1', '128.0.0.1', '::2', '::ffff:127.0.0.1']) {
+      assert.throws(() => readConfig(['--host', host], {}), /give --tls-cert and --tls-key, or --b/)
+      const tls = ['--tls-cert', 'c', '--tls-key', 'k']
+      for (const more of [tls, ['--behind-proxy']]) {
+        assert.equal(readConfig(['--host', host, ...more], {}).host, host)
+      }
+    }
   })
 
   test('memory', () => {

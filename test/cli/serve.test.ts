@@ -31,7 +31,7 @@ suite('settings', { concurrency: 2 }, () => {
     )
     assertUsageError(
       await runCli(['serve'], { TOKEN_ORCHESTRATOR_HOST: '0.0.0.0' }),
-      'TOKEN_ORCHESTRATOR_HOST must be a loopback address',
+      '--host 0.0.0.0 is not a loopback address',
     )
   })
 

@@ -34,19 +34,20 @@ function parse(line: string): Command {
   return command
 }
 
-for (const file of ['README.md', 'docs/api.md', 'docs/classic-api.md']) {
+for (const file of ['README.md', 'docs/api.md', 'docs/classic-api.md', 'docs/access.md']) {
   test(`the curl commands of ${file} do what it says`, async () => {
     await using server = await TestServer.start()
     const lines = readFileSync(join(ROOT, file), 'utf8').match(/^curl .*$/gm)!
     assert(lines.length >= 2)
     const known: Record<string, string> = {}
     for (const line of lines) {
-      const filled = line.replace(/\$(KEY|LEASE)/g, (_, name: string) => known[name]!)
+      const filled = line.replace(/\$(KEY|LEASE|TOKEN|ID)/g, (_, name: string) => known[name]!)
       const { method, path, ...asking } = parse(filled)
       const { status, body } = await server.ask(method, path, asking)
       assert(status >= 200 && status < 300, `${line} is answered ${status}`)
-      const { keyId, leaseId } = (body ?? {}) as { keyId?: string; leaseId?: string }
+      const { keyId, leaseId, id, token } = (body ?? {}) as Record<string, string | undefined>
       if (leaseId !== undefined) Object.assign(known, { KEY: keyId, LEASE: leaseId })
+      if (token !== undefined) Object.assign(known, { ID: id, TOKEN: known.TOKEN ?? token })
       if ((asking.body ?? '').includes('"count": 3'))
         assert.equal((body as { keyIds: [] }).keyIds.length, 3)
     }

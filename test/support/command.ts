@@ -110,7 +110,7 @@ export async function startServe(
 
 /** Waits for the line that says where the server listens. */
 export async function listeningPort(command: Command): Promise<number> {
-  const [, port] = await command.says(/http:\/\/[^/\s"]+:(\d+)/)
+  const [, port] = await command.says(/https?:\/\/[^/\s"]+:(\d+)/)
   return Number(port)
 }
 

@@ -12,14 +12,18 @@ const Scopes = Type.Array(Type.Enum([...SCOPES]), {
   description: '"admin" has all the others, "leases:admin" has "leases"',
 })
 
+const POOLS = 'names of pools, or "*": all that there are and will be'
+
 /** A union would give vaguer errors. */
-const Pools = Type.Unsafe<'*' | string[]>({
+const WantedPools = Type.Unsafe<'*' | string[]>({
   type: ['string', 'array'],
   pattern: '^\\*$',
   items: { type: 'string', pattern: POOL_NAME.source },
   maxItems: MAX_POOLS_PER_TOKEN,
-  description: 'names of pools, or "*": all that there are and will be',
+  description: POOLS,
 })
+/** And only a union is written as what it is. */
+const Pools = Type.Union([Type.Literal('*'), Type.Array(Type.String())], { description: POOLS })
 
 const AccessToken = Type.Object({
   id: Type.String(),
@@ -36,7 +40,7 @@ const CreateBody = body({
     description: 'whose it is: 1 to 128 printable ASCII characters',
   }),
   scopes: Scopes,
-  pools: Type.Optional(Pools),
+  pools: Type.Optional(WantedPools),
   lifetimeMs: Type.Optional(nullable(Duration)),
 })
 
