@@ -10,12 +10,11 @@ import { Orchestrator } from '../service/orchestrator.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
 import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
 import type { Store, StoreEvents } from '../store/store.ts'
+import { logProgress } from './progress.ts'
 
 const MAX_POOLS = 100_000
 /** Below this a server that cannot reserve memory gives up. */
 const FEWEST_TOTAL_KEYS = 65_536
-/** A start that takes longer tells how far it has come, as often. */
-const PROGRESS_MS = 1000
 
 export const SERVE_HELP = `Usage: token-orchestrator serve [options]
 
@@ -97,12 +96,6 @@ function openDurable(
   log: Log,
 ): Promise<EmbeddedStore> {
   const options = { directory: dataDir, sync: durability === 'fsync' }
-  let toldAt = clock.elapsedMs()
-  const recovering = (read: number, built: number): void => {
-    if (read > 0 && clock.elapsedMs() < toldAt + PROGRESS_MS) return
-    if (read > 0) log.info('reading what was saved', { keysRead: read, keysInPlace: built })
-    toldAt = clock.elapsedMs()
-  }
   const health: StoreEvents['health'] = (now) => {
     events.health?.(now)
     if (now === 'ok') log.info('there is room on the disk again')
@@ -112,7 +105,7 @@ function openDurable(
     limits,
     clock,
     new SystemRandom(),
-    { ...events, health, recovering },
+    { ...events, health, recovering: logProgress(clock, log) },
     (journalEvents) => SqliteJournal.open(options, journalEvents),
   )
 }
