@@ -13,14 +13,13 @@ import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
 import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
 import { type Store, type StoreEvents, StoreFailure } from '../store/store.ts'
 import { readAdminSecret, readTls } from './files.ts'
+import { logProgress } from './progress.ts'
 
 const MAX_POOLS = 100_000
 /** Below this a server that cannot reserve memory gives up. */
 const FEWEST_TOTAL_KEYS = 65_536
 /** Letters of a key's id that a log may show. */
 const LOGGED_ID = 8
-/** A start that takes longer tells how far it has come, as often. */
-const PROGRESS_MS = 1000
 
 export const SERVE_HELP = `Usage: token-orchestrator serve [options]
 
@@ -154,12 +153,6 @@ function openDurable(
   log: Log,
 ): Promise<EmbeddedStore> {
   const options = { directory: dataDir, sync: durability === 'fsync' }
-  let toldAt = clock.elapsedMs()
-  const recovering = (read: number, built: number): void => {
-    if (read > 0 && clock.elapsedMs() < toldAt + PROGRESS_MS) return
-    if (read > 0) log.info('reading what was saved', { keysRead: read, keysInPlace: built })
-    toldAt = clock.elapsedMs()
-  }
   const health: StoreEvents['health'] = (now) => {
     events.health?.(now)
     if (now === 'ok') log.info('there is room on the disk again')
@@ -169,7 +162,7 @@ function openDurable(
     limits,
     clock,
     new SystemRandom(),
-    { ...events, health, recovering },
+    { ...events, health, recovering: logProgress(clock, log) },
     (journalEvents) => SqliteJournal.open(options, journalEvents),
   )
 }

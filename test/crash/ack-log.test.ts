@@ -362,6 +362,22 @@ suite('what was not answered', () => {
   })
 })
 
+test('a draw beside a create of many keys may find nothing, but not one that is sent after it', () => {
+  const history = new History()
+  const beside = history.begin({ op: 'draw' })
+  const keyIds = history.create(200)
+  history.log.answer(beside, null, history.now)
+  assert.equal(history.log.faultCount, 0)
+  const leases = keyIds.map((keyId) => history.draw(keyId))
+  const besideReleases = history.begin({ op: 'draw' })
+  for (const lease of leases) history.release(lease)
+  history.log.answer(besideReleases, null, history.now)
+  assert.equal(history.log.faultCount, 0)
+  history.now += 100
+  history.ask({ op: 'draw' }, () => null)
+  assert.equal(history.log.faults.wrong, 1)
+})
+
 test('what is checked: all that may be there, and what went lately', () => {
   const history = new History()
   const keyIds = history.create(3)

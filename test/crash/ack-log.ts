@@ -184,7 +184,7 @@ export class AckLog {
 
   #drawn({ sentAt, tokenBefore }: Attempt, told: Told, now: number): void {
     if (told === null || !('lease' in told)) {
-      const left = this.#freeAt(now) - this.#pending.size
+      const left = this.#freeThroughout(sentAt, now) - this.#pending.size
       if (left > MANY_LEFT) this.#report('wrong', 'a draw', `nothing to give, but ${left} keys`)
       return
     }
@@ -226,6 +226,7 @@ export class AckLog {
       this.#report('lost', lease.keyId, `lease ${lease.fencingToken} is not there`)
     }
     lease.over = 'yes'
+    key.freeFrom = now
   }
 
   #named(
@@ -328,10 +329,14 @@ export class AckLog {
     else if (sentAt >= deadFrom) this.#report('wrong', keyId, `${by}: it is dead`)
   }
 
-  /** Keys that were free when last heard of, and live. */
-  #freeAt(now: number): number {
+  /**
+   * Keys that were free when last heard of, and live. What was under way at the same time does not count: it may
+   * have come later, though its answer was heard first.
+   */
+  #freeThroughout(from: number, to: number): number {
     const free = (key: KnownKey): boolean => key.lease === null || key.lease.over === 'yes'
-    return this.#living.filter((key) => key.isAliveAt(now) && free(key)).length
+    return this.#living.filter((key) => key.freeFrom < from && key.isAliveAt(to) && free(key))
+      .length
   }
 
   /** Whether a lease that was not released must be there. */

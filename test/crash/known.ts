@@ -64,12 +64,15 @@ export class KnownKey {
   lease: KnownLease | null = null
   /** Before that one, and not over for certain when they were last looked at. */
   earlier: KnownLease[] = []
+  /** When it was last heard that it is free. */
+  freeFrom: number
   /** A request that names it is under way. Others wait, so that we know the order of what happens. */
   busy = false
 
   constructor(keyId: string, created: Window, lifetimeMs: number | null) {
     this.keyId = keyId
     this.created = created
+    this.freeFrom = created.to
     this.lives = [{ ...created, lifetimeMs }]
   }
 

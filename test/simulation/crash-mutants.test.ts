@@ -24,6 +24,36 @@ const MUTANTS: (Edit & { promise: string })[] = [
     replace: 'return null',
   },
   {
+    promise: 'a look waits for the last of all that are under way',
+    file: GROUP_COMMIT,
+    find: 'this.#underWay.at(-1)?.committed',
+    replace: 'this.#underWay[0]?.committed',
+  },
+  {
+    promise: 'a group of nothing but time waits until nothing else is under way',
+    file: GROUP_COMMIT,
+    find: '(isOfTime || this.#isOfTime)',
+    replace: '(this.#isOfTime)',
+  },
+  {
+    promise: 'others wait until nothing of nothing but time is under way',
+    file: GROUP_COMMIT,
+    find: '(isOfTime || this.#isOfTime)',
+    replace: '(isOfTime)',
+  },
+  {
+    promise: 'the number of a group of nothing but time is used again',
+    file: GROUP_COMMIT,
+    find: 'if (this.#underWay.length === 0) this.#sequence = this.#journal.sequence',
+    replace: '',
+  },
+  {
+    promise: 'groups that fail together are one failure',
+    file: GROUP_COMMIT,
+    find: '    if (this.#failure !== null) return // of',
+    replace: '    // of',
+  },
+  {
     promise: 'a change during a commit is in the next group',
     file: GROUP_COMMIT,
     find: '        ticket.resolve()\n',
@@ -143,7 +173,7 @@ const MUTANTS: (Edit & { promise: string })[] = [
     file: GROUP_COMMIT,
     find: '        this.#fail(error)\n',
     replace:
-      '        this.#underWay = null\n        this.#sequence--\n        ticket.reject(storeFailure(error))\n',
+      '        this.#underWay.shift()\n        this.#sequence--\n        ticket.reject(storeFailure(error))\n',
   },
   {
     promise: 'after a full disk nobody is told of what was not saved',

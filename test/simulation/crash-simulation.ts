@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import type { Operation } from '../../src/engine/operations.ts'
 import type { Group } from '../../src/store/embedded/journal.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
+import { isOfTime } from '../support/simulated-disk.ts'
 import type { Call } from './calls.ts'
 import { Callers, type Request } from './callers.ts'
 import { History } from './history.ts'
@@ -50,6 +51,7 @@ type Action =
   | 'takeTurn'
   | 'ring'
   | 'decide'
+  | 'hear'
   | 'read'
   | 'passTime'
   | 'turnRoom'
@@ -157,6 +159,7 @@ class CrashSimulation {
       takeTurn: clock.isWaitedFor ? temper.turn : 0,
       ring: clock.isRinging ? 1 : 0,
       decide: this.#disk.commits > 0 ? temper.commit : 0,
+      hear: this.#disk.isUnheard ? temper.commit : 0,
       read: this.#disk.isReading ? 5 : 0,
       passTime: temper.passTime,
       turnRoom: temper.turnRoom * (process.isBusy ? 10 : 1),
@@ -185,6 +188,7 @@ class CrashSimulation {
     else if (action === 'takeTurn') this.#process.clock.takeTurn()
     else if (action === 'ring') this.#process.clock.ring()
     else if (action === 'decide') this.#decide()
+    else if (action === 'hear') this.#disk.hear()
     else if (action === 'read') this.#disk.readOn()
     else if (action === 'passTime') this.#passTime()
     else if (action === 'turnRoom') this.#turnRoom()
@@ -234,7 +238,8 @@ class CrashSimulation {
     if (this.#disk.sequence === 0) this.#saw('a crash before anything was on disk')
     if (isReloading) this.#saw('a crash while the state was read anew')
     if (this.#process.waiters.length > 0) this.#saw('somebody was waiting at a crash')
-    this.#disk.crash(kept)
+    this.#disk.keepFirst(kept)
+    this.#disk.crash()
     this.#goBack()
     this.#crashes++
     this.#time += random.chance(0.5) ? random.below(50) : random.below(2 ** random.below(22))
@@ -292,25 +297,26 @@ class CrashSimulation {
   #handedOver(group: Group): void {
     this.#note(`group ${group.sequence}, ${group.records.length} words`)
     this.#history.closed(group.sequence)
-    if (group.records.length + group.entries.size === 0) {
-      this.#saw('a group held nothing but its instant')
-    }
+    if (isOfTime(group)) this.#saw('a group held nothing but its instant')
+    if (this.#disk.isUnheard) this.#saw('a group was closed before the last one was heard of')
   }
 
-  /** A group is on disk, or will never be. */
+  /** Groups are on disk, or will never be. */
   #decide(): void {
-    if (this.#random.chance(this.#temper.failedChance)) this.#fail()
+    if (!this.#disk.isUnheard && this.#random.chance(this.#temper.failedChance)) this.#fail()
     else this.#commitOrFill()
   }
 
   #commitOrFill(): void {
     const fullChance = this.#temper.fullChance * (this.#process.isBusy ? 4 : 1)
-    if (this.#random.chance(fullChance)) this.#fill()
+    if (!this.#disk.isUnheard && this.#random.chance(fullChance)) this.#fill()
     else this.#commit()
   }
 
   #commit(): void {
-    this.#disk.end('committed', ({ sequence, chunks, cut }) => {
+    const count = 1 + this.#random.below(this.#disk.commits)
+    if (count > 1) this.#saw('groups were committed together')
+    this.#disk.commit(count, ({ sequence, chunks, cut }) => {
       this.#note(`group ${sequence} committed`)
       if (chunks.length > 0) this.#saw('chunks were written')
       if (cut > 1) this.#saw('groups were cut off')
@@ -318,22 +324,23 @@ class CrashSimulation {
   }
 
   #fill(): void {
-    this.#disk.end('full', ({ sequence }) => {
-      this.#note(`no room for group ${sequence}`)
-      this.#saw('a full disk: the state was read anew')
-      this.#process.filled()
-      this.#goBack()
-    })
+    this.#note(`no room for ${this.#disk.commits} groups`)
+    this.#saw('a full disk: the state was read anew')
+    if (this.#disk.commits > 1) this.#saw('a group found no room, and others came after it')
+    this.#process.filled()
+    this.#goBack()
+    this.#disk.refuse('full')
   }
 
   #fail(): void {
-    const kept = this.#random.chance(0.5)
-    this.#disk.end('failed', (group) => {
-      this.#note(`group ${group.sequence} failed, ${kept ? 'kept' : 'lost'}`)
-      this.#saw(kept ? 'a failed commit was kept' : 'a failed commit was lost')
-      if (kept) this.#disk.keep(group)
-      this.#process.hasFailed = true
-    })
+    const { commits } = this.#disk
+    const kept = this.#random.below(commits + 1)
+    this.#note(`of ${commits} groups, which failed, ${kept} are kept`)
+    if (kept > 0) this.#saw('a failed commit was kept')
+    if (kept < commits) this.#saw('a failed commit was lost')
+    this.#disk.keepFirst(kept)
+    this.#process.hasFailed = true
+    this.#disk.refuse('failed')
   }
 
   #call(): void {
@@ -429,6 +436,7 @@ class CrashSimulation {
       if (process.fault !== null) throw process.fault as Error
       if (process.clock.isWaitedFor) process.clock.takeTurn()
       else if (this.#disk.isReading) this.#disk.readOn()
+      else if (this.#disk.isUnheard) this.#disk.hear()
       else if (this.#disk.commits > 0) this.#commitOrFill()
       else if (process.clock.isRinging) process.clock.ring()
       else break

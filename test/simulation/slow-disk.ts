@@ -1,9 +1,13 @@
 import type { Group, JournalError } from '../../src/store/embedded/journal.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
-import { type Fate, SimulatedDisk } from '../support/simulated-disk.ts'
+import { type Fate, isOfTime, SimulatedDisk } from '../support/simulated-disk.ts'
 
 /** Of what is read, so much has to be waited for. */
 const SLOW_CHANCE = 0.1
+/** Of what is committed, so much is heard of later only. */
+const UNHEARD_CHANCE = 0.3
+/** Of groups of nothing but time, so many leave nothing but their instant. */
+const INSTANT_CHANCE = 0.3
 
 /** A group that was handed over, and what tells the store of its fate. */
 interface Commit {
@@ -15,6 +19,7 @@ interface Commit {
 export class SlowDisk extends SimulatedDisk {
   readonly #random: SeededRandom
   #commits: Commit[] = []
+  #tellings: (() => void)[] = []
   #seeks: (() => void)[] = []
 
   constructor(
@@ -30,6 +35,10 @@ export class SlowDisk extends SimulatedDisk {
       this.#commits.push({ group, decide: resolve })
       return promise
     }
+    this.tell = () => {
+      const isHeard = this.#tellings.length === 0 && !this.#random.chance(UNHEARD_CHANCE)
+      return isHeard ? Promise.resolve() : new Promise((resolve) => this.#tellings.push(resolve))
+    }
     this.seek = () => {
       if (!this.#random.chance(SLOW_CHANCE)) return Promise.resolve()
       return new Promise((resolve) => this.#seeks.push(resolve))
@@ -39,6 +48,11 @@ export class SlowDisk extends SimulatedDisk {
   /** Groups whose fate is open. */
   get commits(): number {
     return this.#commits.length
+  }
+
+  /** Whether something is on disk of which nobody has heard. */
+  get isUnheard(): boolean {
+    return this.#tellings.length > 0
   }
 
   get isReading(): boolean {
@@ -52,21 +66,37 @@ export class SlowDisk extends SimulatedDisk {
     return false
   }
 
-  /** The oldest group under way. What must be known before the store hears of its fate, `before` is told. */
-  end(fate: Fate, before: (group: Group) => void): void {
-    const { group, decide } = this.#commits.shift()!
-    before(group)
-    decide(fate)
+  /** So many groups, the oldest of those under way, are one transaction, and on disk. */
+  commit(count: number, before: (group: Group) => void): void {
+    for (const { group, decide } of this.#commits.splice(0, count)) {
+      before(group)
+      const keepsInstant = isOfTime(group) && this.#random.chance(INSTANT_CHANCE)
+      decide(keepsInstant ? 'instant' : 'committed')
+    }
+  }
+
+  /** All groups under way have the same bad end. What was committed before has been heard of. */
+  refuse(fate: 'full' | 'failed'): void {
+    for (const { decide } of this.#commits.splice(0)) decide(fate)
+  }
+
+  hear(): void {
+    for (const tell of this.#tellings.splice(0)) tell()
   }
 
   readOn(): void {
     this.#seeks.shift()!()
   }
 
-  /** The power is gone: so many groups under way are on disk all the same. */
-  crash(kept: number): void {
-    for (const { group } of this.#commits.splice(0, kept)) this.keep(group)
+  /** So many groups under way are on disk all the same, whatever comes now. */
+  keepFirst(count: number): void {
+    for (const { group } of this.#commits.slice(0, count)) this.keep(group)
+  }
+
+  /** The power is gone. */
+  crash(): void {
     this.#commits = []
+    this.#tellings = []
     this.#seeks = []
   }
 }

@@ -16,13 +16,15 @@ interface StoredChunk {
 class Contents {
   entries = new Map<string, string>()
   chunks = new Map<number, StoredChunk>()
-  groups: { sequence: number; instant: number; records: Uint32Array }[] = []
+  groups: { sequence: number; records: Uint32Array }[] = []
+  instant = 0
 
   apply({ sequence, instant, records, entries, chunks, cut }: Group): void {
     const last = this.groups.at(-1)?.sequence ?? 0
     assert.equal(sequence, last + 1, 'groups come in their order')
     assert(cut <= sequence, 'the last group is never cut')
-    this.groups.push({ sequence, instant, records: records.slice() })
+    this.groups.push({ sequence, records: records.slice() })
+    this.instant = instant
     for (const [name, value] of entries) {
       if (value === null) this.entries.delete(name)
       else this.entries.set(name, value)
@@ -44,8 +46,13 @@ class Contents {
   }
 }
 
-/** What becomes of the next commit; `commit` waits for it. */
-export type Fate = 'committed' | 'full' | 'failed'
+/** What becomes of a group; `instant`: only that is kept of it. */
+export type Fate = 'committed' | 'instant' | 'full' | 'failed'
+
+/** Whether a group says nothing but what time it is. */
+export function isOfTime({ records, entries, chunks }: Group): boolean {
+  return records.length + entries.size + chunks.length === 0
+}
 
 /** A disk that outlives the journals opened on it, and does as it is told. */
 export class SimulatedDisk {
@@ -54,6 +61,8 @@ export class SimulatedDisk {
   readonly underWay: Group[] = []
   /** Decides on each commit when it is handed over; by default at once, and well. */
   decide: (group: Group) => Promise<Fate> = () => Promise.resolve('committed')
+  /** Waits between the commit of a group and the news of it. */
+  tell: () => Promise<void> = () => Promise.resolve()
   /** Waits before each thing that is read. */
   seek: () => Promise<void> = () => Promise.resolve()
   #journal: SimulatedJournal | null = null
@@ -77,7 +86,7 @@ export class SimulatedDisk {
   }
 
   get instant(): number {
-    return this.#contents.groups.at(-1)?.instant ?? 0
+    return this.#contents.instant
   }
 
   /** Tells the store that is open whether there is room. */
@@ -92,6 +101,10 @@ export class SimulatedDisk {
   /** Puts a group on the disk: all of it, for a commit is atomic. */
   keep(group: Group): void {
     this.#contents.apply(group)
+  }
+
+  keepInstant(instant: number): void {
+    this.#contents.instant = instant
   }
 }
 
@@ -124,16 +137,26 @@ class SimulatedJournal implements Journal {
   async commit(group: Group): Promise<void> {
     assert(!this.#failed, 'nothing is committed after a failure')
     const disk = this.#disk
+    const isAlone = ![group, ...disk.underWay.slice(-1)].some(isOfTime)
+    assert(disk.underWay.length === 0 || isAlone, 'a group of time alone is alone under way')
     disk.underWay.push(group)
     const fate = await disk.decide(group)
-    if (this.#crashed) return new Promise(() => undefined) // nobody hears of it
-    disk.underWay.splice(disk.underWay.indexOf(group), 1)
-    if (fate === 'committed') {
-      disk.keep(group)
+    await this.#untilHeard()
+    assert.equal(disk.underWay.shift(), group, 'groups come to their end in their order')
+    if (fate === 'committed' || fate === 'instant') {
+      if (fate === 'committed') disk.keep(group)
+      else disk.keepInstant(group.instant)
+      await disk.tell()
+      await this.#untilHeard()
       return
     }
     this.#failed = fate === 'failed'
     throw new disk.JournalError(fate, `simulated: ${fate}`)
+  }
+
+  /** Nobody hears of anything after a crash. */
+  #untilHeard(): Promise<void> {
+    return this.#crashed ? new Promise(() => undefined) : Promise.resolve()
   }
 
   async backup(): Promise<string> {

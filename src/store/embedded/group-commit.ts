@@ -6,6 +6,9 @@ import { StoreFailure } from '../store.ts'
 import type { Chunks } from './chunks.ts'
 import { type Group, type Journal, JournalError } from './journal.ts'
 
+/** A journal that is at work for longer is given the next groups before it is done. */
+const SLOW_MS = 0.5
+
 /** A group of changes, and all who wait until it is committed. */
 class Ticket {
   resolve!: () => void
@@ -28,8 +31,8 @@ export interface GroupCommitEvents {
 }
 
 /**
- * Group commit: what changes while one group is being committed makes up the next, and all who wait for
- * it are answered together.
+ * Group commit: what changes while groups are being committed makes up the next ones, and all who wait for
+ * one are answered together.
  */
 export class GroupCommit {
   readonly #tables: Tables
@@ -42,8 +45,14 @@ export class GroupCommit {
   /** Of the last group that was closed. */
   #instant: number
   #open: Ticket | null = null
-  /** Mostly one; two while one is on disk, but nobody here has heard of it. */
+  /** Whether the open group is looked at when this turn is over. */
+  #isClosing = false
+  /** When the journal took up what it is at work on, as far as is known here. */
+  #busySince = 0
+  /** Groups that the journal has and nobody here has heard of yet, oldest first. */
   readonly #underWay: Ticket[] = []
+  /** The last group said nothing but what time it is, so that its number may be used again. */
+  #isOfTime = false
   #failure: StoreFailure | null = null
 
   /** `chunks` knows what the journal holds already, `unsaved` what is new since. */
@@ -72,18 +81,16 @@ export class GroupCommit {
   saved(): Promise<void> | null {
     if (this.#failure !== null) return Promise.reject(this.#failure)
     if (!this.#hasNews()) return this.#underWay.at(-1)?.committed ?? null
-    const isFirst = this.#open === null
     const ticket = (this.#open ??= new Ticket())
-    if (this.#underWay.length > 0) {
-      // The disk need not wait until there is time to hear of what it has done.
-      this.#close()
-    } else if (isFirst) {
-      // What else comes in this turn goes along.
-      void this.#clock.yield().then(() => {
-        this.#close()
-      })
-    }
+    // The disk need not wait until there is time to hear of what it has done.
+    if (this.#underWay.length > 0 && !this.#isBusy) this.#close()
+    else this.#closeSoon()
     return ticket.committed
+  }
+
+  /** Whether the journal is at work. */
+  get #isBusy(): boolean {
+    return this.#sequence !== this.#journal.sequence
   }
 
   /** What time has done is not news if that time is on record. */
@@ -92,11 +99,31 @@ export class GroupCommit {
     return hasNews || lapsedAt > this.#instant
   }
 
-  /** Closes the open group and sends it to the journal, unless that is still at work on another. */
+  /**
+   * What else comes in this turn goes along. While the journal is at work, a group may grow; but where the disk
+   * is slow it must lie there when the next sync begins, which does not wait for this thread.
+   */
+  #closeSoon(): void {
+    if (this.#isClosing) return
+    this.#isClosing = true
+    void this.#clock.yield().then(() => {
+      this.#isClosing = false
+      const isSlow = this.#clock.elapsedMs() - this.#busySince >= SLOW_MS
+      if (isSlow || !this.#isBusy) this.#close()
+    })
+  }
+
+  /**
+   * Closes the open group and sends it to the journal, which takes it up with all others that lie there. Only
+   * one that says nothing but what time it is must be alone there.
+   */
   #close(): void {
     const ticket = this.#open
-    const isBusy = this.#sequence !== this.#journal.sequence
-    if (ticket === null || isBusy || this.#failure !== null) return
+    if (ticket === null || this.#failure !== null) return
+    const isOfTime = !this.#unsaved.hasNews
+    if (!this.#isBusy) this.#busySince = this.#clock.elapsedMs()
+    else if (isOfTime || this.#isOfTime) return
+    this.#isOfTime = isOfTime
     this.#open = null
     this.#underWay.push(ticket)
     const group = this.#seal()
@@ -104,11 +131,12 @@ export class GroupCommit {
     this.#journal.commit(group).then(
       () => {
         this.#underWay.shift()
+        this.#busySince = this.#clock.elapsedMs()
         // A group of nothing but time may have found its place elsewhere.
         if (this.#underWay.length === 0) this.#sequence = this.#journal.sequence
         ticket.resolve()
         committed()
-        this.#close()
+        if (!this.#isBusy) this.#close()
       },
       (error: unknown) => {
         this.#fail(error)
@@ -134,6 +162,7 @@ export class GroupCommit {
   }
 
   #fail(error: unknown): void {
+    if (this.#failure !== null) return // of what was sent after it nothing is kept either
     const failure = storeFailure(error)
     this.#failure = failure
     for (const ticket of this.#underWay) ticket.reject(failure)

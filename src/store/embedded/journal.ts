@@ -16,10 +16,13 @@ export interface Journal {
   read(): AsyncIterable<Saved>
 
   /**
-   * Commits a group, whole or not at all, after those before it. Its buffers belong to the journal then. Of a
-   * group that says nothing but what time it is only the instant may be kept, and its number is used again.
-   * @throws JournalError `full`: nothing of it is kept, and the next may succeed. Any other: what is
-   *   kept is unknown, and nothing more can be committed.
+   * Commits a group, whole or not at all, after those before it, which may still be under way: those that
+   * wait for the disk are committed together. Its buffers belong to the journal then. Of a group that says
+   * nothing but what time it is only the instant may be kept, and its number is used again; none other may be
+   * under way meanwhile.
+   * @throws JournalError `full`: nothing is kept of it and of those that were sent after it, which fail too;
+   *   what comes in its place may succeed. Any other: what is kept is unknown, and nothing more can be
+   *   committed.
    */
   commit(group: Group): Promise<void>
 

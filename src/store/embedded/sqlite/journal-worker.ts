@@ -1,7 +1,7 @@
 /** The thread that owns the database. It does what it is asked for, one after the other. */
 import { rmSync } from 'node:fs'
 import { backup, type DatabaseSync, type StatementSync } from 'node:sqlite'
-import { parentPort } from 'node:worker_threads'
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import { type Group, JournalError, type JournalFault, type Saved } from '../journal.ts'
 import {
   backupFile,
@@ -39,22 +39,37 @@ export interface JournalCalls {
   close: () => undefined
 }
 
-export type ToWorker = {
-  [C in keyof JournalCalls]: { id: number; call: C; argument: Parameters<JournalCalls[C]>[0] }
-}[keyof JournalCalls]
+interface Call<C extends keyof JournalCalls> {
+  id: number
+  call: C
+  argument: Parameters<JournalCalls[C]>[0]
+}
 
+export type ToWorker = { [C in keyof JournalCalls]: Call<C> }[keyof JournalCalls]
+
+/** Calls are answered one by one, but commits all that were one. */
 export type FromWorker =
-  | { kind: 'answer'; id: number; value: unknown }
-  | { kind: 'failure'; id: number; fault: JournalFault; message: string }
+  | { kind: 'answer'; ids: number[]; value: unknown }
+  | { kind: 'failure'; ids: number[]; fault: JournalFault; message: string }
   | { kind: 'room'; left: boolean }
 
 const READ_BYTES = 4 * 2 ** 20
 /** Written pages that wait in the WAL until they are moved into the database, about. */
 const CHECKPOINT_BYTES = 16 * 2 ** 20
-/** Groups that are cut off with one commit, so that none takes long. */
+/** Groups that are cut off with one more, so that none takes long. */
 const CUT_AT_A_TIME = 64
 const ROOM_CHECK_MS = 250
 const BACKUP_PAGES_AT_A_TIME = 256
+
+/** What a transaction brings about. */
+interface Counts {
+  /** Chunks that were not there before. */
+  chunks: Set<number>
+  /** How many there are then. */
+  entries: number
+  /** The first group that is there then. */
+  first: number
+}
 
 class JournalWorker {
   readonly #options: Parameters<JournalCalls['open']>[0]
@@ -73,6 +88,8 @@ class JournalWorker {
   #entries: number
   /** The first group that is there. */
   #first: number
+  /** The last one. */
+  #last: number
   #walBytes = 0
   #backups = 0
   #reading: Iterator<Saved> | null = null
@@ -100,6 +117,7 @@ class JournalWorker {
     this.#deleteEntry = database.prepare('DELETE FROM entries WHERE name = ?')
     const tail = readTail(database)
     this.#first = tail.first
+    this.#last = tail.sequence
     this.#chunks = new Set(tail.chunks)
     this.#entries = tail.entries
     const hasRoom = this.#reserve.fill()
@@ -124,24 +142,35 @@ class JournalWorker {
     return part
   }
 
-  commit(group: Group): void {
-    if (this.#hasRoomFor(group)) return
-    if (this.#spendReserve() && this.#hasRoomFor(group)) return
-    const { records, entries, chunks } = group
-    const isOfTime = records.length === 0 && entries.size === 0 && chunks.length === 0
-    if (!isOfTime) throw new JournalError('full', 'there is no room on the disk')
-    this.#instantFile.write(group.instant)
+  /**
+   * Commits groups, all at once; where there is no room for all, one after the other. Returns how many found
+   * room: once one has found none, those after it would leave a gap, those that come in later too.
+   */
+  commit(groups: readonly Group[]): number {
+    if (groups[0]!.sequence !== this.#last + 1) return 0
+    if (groups.length > 1 && this.#hasRoomFor(groups)) return groups.length
+    const kept = groups.findIndex((group) => !this.#keeps(group))
+    return kept === -1 ? groups.length : kept
   }
 
-  /** Writes a group, if the disk is not full. */
-  #hasRoomFor(group: Group): boolean {
-    try {
-      this.#write(group)
-      return true
-    } catch (error) {
-      if (journalError(error).fault === 'full') return false
-      throw error
-    }
+  #keeps(group: Group): boolean {
+    if (this.#hasRoomFor([group])) return true
+    if (this.#spendReserve() && this.#hasRoomFor([group])) return true
+    const { records, entries, chunks } = group
+    const isOfTime = records.length === 0 && entries.size === 0 && chunks.length === 0
+    return (
+      isOfTime &&
+      findsRoom(() => {
+        this.#instantFile.write(group.instant)
+      })
+    )
+  }
+
+  /** Writes groups, if the disk is not full. */
+  #hasRoomFor(groups: readonly Group[]): boolean {
+    return findsRoom(() => {
+      this.#write(groups)
+    })
   }
 
   /** What a commit leaves to be done when it has been answered: nobody need wait for it. */
@@ -168,43 +197,52 @@ class JournalWorker {
     closeDatabase(this.#database, this.#options.directory)
   }
 
-  #write(group: Group): void {
-    const { sequence, instant, entries, records } = group
-    const newChunks = group.chunks.filter(({ number }) => !this.#chunks.has(number))
-    const cut = Math.min(group.cut, this.#first + CUT_AT_A_TIME)
-    const chunkCount = this.#chunks.size + newChunks.length
-    let entryCount = this.#entries
-    let bytes = 0
+  #write(groups: readonly Group[]): void {
+    const counts = { chunks: new Set<number>(), entries: this.#entries, first: this.#first }
+    let bytes = 2 * PAGE_BYTES
     this.#begin.run()
     try {
-      for (const { number, records } of group.chunks) {
-        const chunk = packChunk(number, sequence, records)
-        bytes += chunk.length
-        this.#putChunk.run(number, sequence, chunk)
-      }
-      for (const [name, value] of entries) {
-        entryCount -= Number(this.#deleteEntry.run(name).changes)
-        if (value !== null) {
-          this.#putEntry.run(name, value, entryChecksum(name, value))
-          entryCount++
-        }
-        bytes += name.length + (value?.length ?? 0)
-      }
-      const header = { instant, cut: group.cut, chunks: chunkCount, entries: entryCount }
-      const blob = packGroup(sequence, header, records)
-      bytes += blob.length
-      this.#insertGroup.run(sequence, blob)
-      if (cut > this.#first) this.#deleteGroups.run(cut)
+      for (const group of groups) bytes += this.#put(group, counts)
       this.#commit.run()
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
       throw error
     }
-    Atomics.store(this.#options.sequence, 0, BigInt(sequence))
-    this.#first = Math.max(this.#first, cut)
-    this.#entries = entryCount
-    for (const { number } of newChunks) this.#chunks.add(number)
-    this.#walBytes += bytes + 2 * PAGE_BYTES
+    this.#last = groups.at(-1)!.sequence
+    Atomics.store(this.#options.sequence, 0, BigInt(this.#last))
+    this.#first = counts.first
+    this.#entries = counts.entries
+    for (const number of counts.chunks) this.#chunks.add(number)
+    this.#walBytes += bytes
+  }
+
+  /** Puts a group into the transaction, and what it adds into the counts. Returns how many bytes it has. */
+  #put({ sequence, instant, records, entries, chunks, cut }: Group, counts: Counts): number {
+    let bytes = 0
+    for (const { number, records } of chunks) {
+      const chunk = packChunk(number, sequence, records)
+      bytes += chunk.length
+      this.#putChunk.run(number, sequence, chunk)
+      if (!this.#chunks.has(number)) counts.chunks.add(number)
+    }
+    for (const [name, value] of entries) {
+      counts.entries -= Number(this.#deleteEntry.run(name).changes)
+      if (value !== null) {
+        this.#putEntry.run(name, value, entryChecksum(name, value))
+        counts.entries++
+      }
+      bytes += name.length + (value?.length ?? 0)
+    }
+    const chunkCount = this.#chunks.size + counts.chunks.size
+    const header = { instant, cut, chunks: chunkCount, entries: counts.entries }
+    const blob = packGroup(sequence, header, records)
+    this.#insertGroup.run(sequence, blob)
+    const cutNow = Math.min(cut, counts.first + CUT_AT_A_TIME)
+    if (cutNow > counts.first) {
+      this.#deleteGroups.run(cutNow)
+      counts.first = cutNow
+    }
+    return bytes + blob.length
   }
 
   /** Moves what is in the WAL into the database. */
@@ -236,6 +274,17 @@ class JournalWorker {
   }
 }
 
+/** Writes something. False: the disk is full. */
+function findsRoom(write: () => void): boolean {
+  try {
+    write()
+    return true
+  } catch (error) {
+    if (journalError(error).fault === 'full') return false
+    throw error
+  }
+}
+
 function tell(message: FromWorker, transfer: ArrayBuffer[] = []): void {
   parentPort!.postMessage(message, transfer)
 }
@@ -262,7 +311,7 @@ function inWords<T>(directory: string, read: () => T): T {
   }
 }
 
-async function answer({ call, argument }: ToWorker): Promise<unknown> {
+async function answer({ call, argument }: Exclude<ToWorker, Call<'commit'>>): Promise<unknown> {
   if (call === 'open') {
     const database = openDatabase(argument.directory, argument.sync)
     worker = inWords(argument.directory, () => new JournalWorker(argument, database))
@@ -273,9 +322,6 @@ async function answer({ call, argument }: ToWorker): Promise<unknown> {
   switch (call) {
     case 'read':
       return inWords(directory, () => worker!.read())
-    case 'commit':
-      worker!.commit(argument)
-      return undefined
     case 'backup':
       return worker!.backup()
     case 'close':
@@ -284,7 +330,28 @@ async function answer({ call, argument }: ToWorker): Promise<unknown> {
   }
 }
 
-/** The commit before it is on disk: if this fails, the next one cannot be. */
+function fail(ids: number[], { fault, message }: JournalError): void {
+  tell({ kind: 'failure', ids, fault, message })
+}
+
+function commit(calls: Call<'commit'>[]): void {
+  const ids = calls.map(({ id }) => id)
+  try {
+    if (failed !== null) throw failed
+    const kept = worker!.commit(calls.map(({ argument }) => argument))
+    if (kept > 0) tell({ kind: 'answer', ids: ids.slice(0, kept), value: undefined })
+    if (kept < ids.length) {
+      fail(ids.slice(kept), new JournalError('full', 'there is no room on the disk'))
+    }
+  } catch (error) {
+    failed ??= journalError(error)
+    fail(ids, failed)
+    return
+  }
+  tidy()
+}
+
+/** What was committed is on disk: if this fails, the next commit cannot be. */
 function tidy(): void {
   try {
     worker!.tidy()
@@ -293,17 +360,24 @@ function tidy(): void {
   }
 }
 
+/** The next message that lies here already. */
+function received(): ToWorker | undefined {
+  return receiveMessageOnPort(parentPort!)?.message as ToWorker | undefined
+}
+
 parentPort!.on('message', (message: ToWorker) => {
-  const { id } = message
-  answer(message).then(
+  const commits: Call<'commit'>[] = []
+  let next: ToWorker | undefined = message
+  for (; next?.call === 'commit'; next = received()) commits.push(next)
+  if (commits.length > 0) commit(commits)
+  if (next === undefined) return
+  const ids = [next.id]
+  answer(next).then(
     (value) => {
-      tell({ kind: 'answer', id, value }, buffersOf(value))
-      if (message.call === 'commit') tidy()
+      tell({ kind: 'answer', ids, value }, buffersOf(value))
     },
     (error: unknown) => {
-      const { fault, message: text } = journalError(error)
-      if (message.call === 'commit' && fault !== 'full') failed ??= new JournalError(fault, text)
-      tell({ kind: 'failure', id, fault, message: text })
+      fail(ids, journalError(error))
     },
   )
 })

@@ -110,10 +110,12 @@ export class SqliteJournal implements Journal {
       this.#events.room(message.left)
       return
     }
-    const pending = this.#calls.get(message.id)!
-    this.#calls.delete(message.id)
-    if (message.kind === 'answer') pending.resolve(message.value)
-    else pending.reject(new JournalError(message.fault, message.message))
+    for (const id of message.ids) {
+      const pending = this.#calls.get(id)!
+      this.#calls.delete(id)
+      if (message.kind === 'answer') pending.resolve(message.value)
+      else pending.reject(new JournalError(message.fault, message.message))
+    }
   }
 
   #failAll(reason: string): void {
