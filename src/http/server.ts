@@ -23,6 +23,8 @@ const MAX_BODY_BYTES = 64 * 1024
 
 const JSON_TYPE = /^application\/([\w.-]+\+)?json\s*(;|$)/i
 const FORM_TYPE = /^application\/x-www-form-urlencoded\s*(;|$)/i
+/** What a name of a field looks like. */
+const FIELD = /^\w{1,24}$/
 const CLASSIC_KEY_PATH = /^\/(keys|keepalive)\/./
 
 /** The HTTP side of a server: its routes, and what they have in common. */
@@ -175,10 +177,15 @@ export class HttpServer {
 /** The message names the place; what it leaves out is added. */
 function whatIsInvalid({ message, validation }: FastifyError): string {
   const { keyword, params } = validation![0]!
-  if (keyword === 'additionalProperties')
-    return `${message}: "${String(params.additionalProperty)}".`
-  if (keyword === 'discriminator') return `${message}: "${String(params.tagValue)}" is none.`
+  if (keyword === 'additionalProperties') return `${message}${named(params.additionalProperty)}.`
+  if (keyword === 'discriminator' && typeof params.tagValue === 'string')
+    return `${message}${named(params.tagValue)}.`
   return `${message}.`
+}
+
+/** Quotes what may be a typo, and not what may be a secret in the wrong place. */
+function named(word: unknown): string {
+  return FIELD.test(String(word)) ? `: "${String(word)}"` : ''
 }
 
 function refuseOtherMethods(app: FastifyInstance, url: string, methods: string[]): void {
