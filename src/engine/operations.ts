@@ -39,6 +39,8 @@ export interface AcquireOperation {
   count: number
   ttlMs?: number | undefined
   keyId?: string | undefined
+  /** So many available keys are left, for others who come first. */
+  leave?: number | undefined
 }
 
 /** Without `ttlMs` the TTL of the grant or the last renewal. */

@@ -8,7 +8,7 @@ import { tryServer } from './trial.ts'
 import { copyWithBug, startTried } from './tried-server.ts'
 import { ACTS } from './world.ts'
 
-const LEASES = { inMemory: 24_000, durable: 8_000, withBug: 3000 }
+const LEASES = { inMemory: 24_000, durable: 8_000, withBug: 2500 }
 
 suite('one holder at a time', () => {
   for (const [where, leases] of [
@@ -58,8 +58,11 @@ const BUGS: Bug[] = [
   {
     promise: 'a past holder can do nothing to the next',
     file: 'engine/perform.ts',
-    find: 'findLease(pool, operation.leaseId, now) !== slot',
-    replace: 'findLease(pool, operation.leaseId, now) === REFUSED.lease_not_found',
+    find: "    if (slot.code !== 'lease_ended') return slot",
+    replace: `    const past = parseLeaseId(operation.leaseId)!.slot
+    if (tables.rows.state(past) === State.leased && tables.rows.pool(past) === pool.number) {
+      pool.unblock(past, now)
+    }`,
     fault: 'two holders',
   },
   {

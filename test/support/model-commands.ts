@@ -76,12 +76,14 @@ const recipe: fc.Arbitrary<Recipe> = fc.oneof(
   { weight: 3, arbitrary: recipeOf('create', { count }) },
   { weight: 1, arbitrary: recipeOf('create', { count, lifetimeMs }) },
   { weight: 5, arbitrary: recipeOf('acquire', { count, ttlMs: maybe(durationMs) }) },
+  { weight: 1, arbitrary: recipeOf('acquire', { count, leave: fc.nat({ max: 4 }) }) },
   {
     weight: 2,
     arbitrary: recipeOf('acquire', {
       count: fc.constant(1),
       ttlMs: maybe(durationMs),
       key: choice,
+      leave: fc.constantFrom(0, 0, 0, 1),
     }),
   },
   {

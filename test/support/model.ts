@@ -149,18 +149,19 @@ export class Model {
     told: Result,
     now: number,
   ): Result {
-    const { count, keyId, ttlMs = pool.policy.leaseTtlMs } = operation
+    const { count, keyId, ttlMs = pool.policy.leaseTtlMs, leave = 0 } = operation
     const wanted = keyId === undefined ? undefined : find(pool, keyId, now)
     if (keyId !== undefined && wanted === undefined) return { code: 'key_not_found' }
     if (ttlMs > pool.policy.maxLeaseTtlMs) return { code: 'ttl_too_long' }
     const free = living(pool.keys, now).filter((key) => stateOf(key, now) === 'available')
+    const most = free.length - leave
     if (wanted !== undefined) {
-      if (!free.includes(wanted)) return { code: 'key_unavailable' }
-    } else if (free.length === 0) {
+      if (!free.includes(wanted) || most <= 0) return { code: 'key_unavailable' }
+    } else if (most <= 0) {
       return nothingToGive(countsOf(pool, now), now)
     }
     assert('leases' in told, `refused: ${JSON.stringify(told)}`)
-    assert.equal(told.leases.length, keyId === undefined ? Math.min(count, free.length) : 1)
+    assert.equal(told.leases.length, keyId === undefined ? Math.min(count, most) : 1)
     const leases = told.leases.map((lease) => {
       assert(keyId === undefined || lease.keyId === keyId, 'another key than asked for')
       const key = free.find(({ id }) => id === lease.keyId)
@@ -194,9 +195,9 @@ export class Model {
 }
 
 function nothingToGive(pool: PoolCounts, now: number): Refusal {
-  const { leased, cooling, disabled, nextAvailableAt } = pool
+  const { available, leased, cooling, disabled, nextAvailableAt } = pool
   const counts = { leased, cooling, disabled }
-  if (leased === 0 && cooling === 0) return { code: 'pool_empty', counts }
+  if (available === 0 && leased === 0 && cooling === 0) return { code: 'pool_empty', counts }
   if (nextAvailableAt === null) return { code: 'pool_exhausted', counts }
   return { code: 'pool_exhausted', counts, retryAfterMs: nextAvailableAt - now }
 }
