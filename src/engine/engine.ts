@@ -37,7 +37,7 @@ export class Run {
   readonly results: Result[] = []
   /** Of an acquire that was interrupted by a storm. */
   leases: Lease[] = []
-  /** The pool that it began on: one made anew under that name is another. */
+  /** The pool that it began on, or what that has become: one made anew under that name is another. */
   begunOn: Pool | null = null
 
   constructor(pool: string, operations: readonly Operation[]) {
@@ -145,7 +145,7 @@ export class Engine {
     this.#agenda.delete(pool.number)
     this.#closing.push(pool)
     this.#note(pool, true)
-    if (again) this.#create(number, name, pool.policy)
+    if (again) pool.successor = this.#create(number, name, pool.policy)
     return null
   }
 
@@ -229,6 +229,10 @@ export class Engine {
   run(run: Run, now: number): boolean {
     const pool = this.#byName.get(run.pool)
     run.begunOn ??= pool ?? null
+    while (run.begunOn?.successor) {
+      run.begunOn = run.begunOn.successor
+      run.leases = [] // they ended with their keys
+    }
     if (pool === undefined || pool !== run.begunOn) {
       while (run.results.length < run.operations.length) run.results.push(REFUSED.pool_not_found)
       return true
@@ -336,11 +340,12 @@ export class Engine {
     for (const pool of this.#byName.values()) this.#schedule(pool)
   }
 
-  #create(number: number, name: string, policy: Policy): void {
+  #create(number: number, name: string, policy: Policy): Pool {
     const pool = new Pool(number, name, policy, this.#tables)
     this.#byNumber[number] = pool
     this.#byName.set(name, pool)
     this.#note(pool)
+    return pool
   }
 
   /** A number for a new pool. UNSETTLED: all are taken, but some by pools that are gone. */

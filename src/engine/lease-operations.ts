@@ -26,11 +26,14 @@ export function acquire(
   leases: Lease[],
   now: number,
 ): Answers['acquire'] | Refusal | typeof UNSETTLED {
-  const { count = 1, keyId, ttlMs = pool.policy.leaseTtlMs, holder } = operation
+  const { count = 1, keyId, ttlMs = pool.policy.leaseTtlMs, holder, leave = 0 } = operation
   if (keyId !== undefined) return acquireKey(tables, pool, operation, keyId, ttlMs, now)
   // Once it has leases it cannot be refused any more: nobody would know of them.
   if (leases.length === 0 && ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
   while (leases.length < count) {
+    const left = leave === 0 || mayTakeOne(pool, leave, now)
+    if (left === UNSETTLED) return UNSETTLED
+    if (!left) break
     const slot = pool.draw(now)
     if (slot === UNSETTLED) return UNSETTLED
     if (slot === 0) break
@@ -41,18 +44,26 @@ export function acquire(
   return leases.length > 0 ? { leases } : nothingToGive(pool, now)
 }
 
+/** Whether one more key may be taken where so many must be left. Dead ones count as long as they are not settled. */
+function mayTakeOne(pool: Pool, leave: number, now: number): boolean | typeof UNSETTLED {
+  return pool.nextDue <= now ? UNSETTLED : pool.sets.count(State.available) > leave
+}
+
 function acquireKey(
   tables: Tables,
   pool: Pool,
-  { count, holder }: AcquireOperation,
+  { count, holder, leave = 0 }: AcquireOperation,
   keyId: string,
   ttlMs: number,
   now: number,
-): Answers['acquire'] | Refusal {
+): Answers['acquire'] | Refusal | typeof UNSETTLED {
   const slot = findKey(pool, keyId, now)
   if (slot === 0) return REFUSED.key_not_found
   if (ttlMs > pool.policy.maxLeaseTtlMs) return REFUSED.ttl_too_long
   if (count === 0 || tables.rows.state(slot) !== State.available) return REFUSED.key_unavailable
+  const left = leave === 0 || mayTakeOne(pool, leave, now)
+  if (left === UNSETTLED) return UNSETTLED
+  if (!left) return REFUSED.key_unavailable
   pool.grant(slot, ttlMs, holder, now)
   return { leases: [leaseOf(tables, slot)] }
 }

@@ -62,6 +62,8 @@ export interface AcquireOperation {
   keyId?: string | undefined
   /** Whose they are. */
   holder?: string | undefined
+  /** So many available keys are left, for others who come first. */
+  leave?: number | undefined
 }
 
 /** Without `ttlMs` the TTL of the grant or the last renewal. */

@@ -28,6 +28,8 @@ export class Pool {
   readonly name: string
   policy: Policy
   readonly sets: StateSets
+  /** The pool that took its place when it was emptied. */
+  successor: Pool | null = null
   readonly #tables: Tables
   /** Slots by the death of their key. */
   readonly #lives: Deadlines

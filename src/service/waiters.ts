@@ -139,17 +139,18 @@ export class Waiters {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
   }
 
-  /** Operations of which none overtakes: where somebody waits, those that acquire are refused. */
+  /** Operations of which none overtakes: those that acquire leave a key for everybody who waits. */
   runBehind(pool: string, operations: readonly Operation[]): Promise<readonly Result[]> {
-    const inVain = operations.map((operation) =>
-      operation.op === 'acquire' ? { ...operation, count: 0 } : operation,
+    const leave = this.count(pool)
+    const behind = operations.map((operation) =>
+      operation.op === 'acquire' ? { ...operation, leave } : operation,
     )
-    return this.#run(pool, inVain)
+    return this.#run(pool, behind)
   }
 
   /** What a draw is told that must not overtake. */
   async refusal(pool: string, operation: AcquireOperation): Promise<Acquired> {
-    const [refusal] = await this.runBehind(pool, [operation])
+    const [refusal] = await this.#run(pool, [{ ...operation, count: 0 }])
     return refusal as Acquired
   }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import type { Drawn, Shown } from '../support/server.ts'
 import type { AckLog } from './ack-log.ts'
-import { Connection, type HttpAnswer } from './connection.ts'
+import { Connection, type HttpAnswer } from '../support/connection.ts'
 import type { ShownKey } from './known.ts'
 import type { Request, Told } from './requests.ts'
 

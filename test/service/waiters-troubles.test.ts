@@ -36,6 +36,41 @@ suite('what changes while they wait', () => {
     assert.deepEqual(statesOf(callers), ['holds', 'holds'])
   })
 
+  for (const [pool, states] of [
+    ['default', ['waits', 'pool_empty']],
+    ['pool', ['pool_not_found', 'pool_not_found']],
+  ] as const) {
+    test(`a pool is removed while a storm is worked off: ${pool}`, async () => {
+      await using room = await WaitingRoom.open({ keyLifetimeMs: 1000 }, { pool })
+      await room.create(1000)
+      room.drawInBatch(1000)
+      await room.turns()
+      room.clock.startFrom(room.clock.now() + 1000) // nobody has been called back
+      const draw = room.draw()
+      const waiter = room.wait()
+      await room.orchestrator.removePool(pool, true)
+      await room.turns()
+      assert.deepEqual(statesOf([waiter, draw]), states)
+      if (pool !== 'default') return
+      await room.create()
+      await room.turns()
+      assert.equal(waiter.state, 'holds')
+    })
+  }
+
+  test('what an interrupted draw has got of the default pool is gone when that is emptied', async () => {
+    await using room = await WaitingRoom.open({ keyLifetimeMs: 1000 }, { pool: 'default' })
+    await room.run({ op: 'create', count: 200, lifetimeMs: null })
+    await room.create(20_000)
+    room.clock.startFrom(room.clock.now() + 1000)
+    const draw = room.drawInBatch(200)
+    await room.orchestrator.removePool('default', true)
+    await room.turns()
+    assert.equal(draw.state, 'pool_empty')
+    const { changes } = await room.orchestrator.stats(1)
+    assert(changes.leased > 0 && changes.leased < 200, 'it had got some, and not all')
+  })
+
   test('the TTL is checked again at the grant', async () => {
     await using room = await WaitingRoom.open()
     const [long, short] = [room.wait({ ttlMs: 60_000 }), room.wait({ ttlMs: 1000 })]
@@ -160,5 +195,21 @@ suite('a store that fails', () => {
     disk.setRoom(true)
     const [next] = await room.crowd(1)
     assert.equal(next!.state, 'holds')
+  })
+
+  test('and goes back to what is saved: a removal that was waiting for a storm finds its pool', async () => {
+    const disk = new SimulatedDisk()
+    await using room = await WaitingRoom.open({ keyLifetimeMs: 1000 }, { disk })
+    await room.create(1000)
+    room.holdCommits()
+    disk.seek = () => room.clock.yield()
+    const created = room.create()
+    await room.turns(1)
+    room.clock.startFrom(room.clock.now() + 1000)
+    const removed = room.orchestrator.removePool('pool', false)
+    room.letGo('full')
+    const [lost, gone] = await Promise.allSettled([created, removed])
+    assert.equal(lost.status, 'rejected')
+    assert.deepEqual(gone, { status: 'fulfilled', value: null })
   })
 })

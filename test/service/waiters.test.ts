@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Refusal } from '../../src/engine/errors.ts'
 import { isRefusal } from '../../src/engine/operations.ts'
+import type { Acquired } from '../../src/service/waiters.ts'
 import { SimulatedDisk } from '../support/simulated-disk.ts'
 import { type Caller, statesOf, WaitingRoom } from '../support/waiting.ts'
 
@@ -148,6 +149,70 @@ suite('first come, first served', () => {
     await room.turns()
     assert.equal(waiter!.lease.keyId, keyId)
     assert.deepEqual(statesOf(callers), ['key_unavailable', 'key_unavailable', 'key_not_found'])
+  })
+})
+
+suite('a batch behind those who wait', () => {
+  for (const [where, disk] of [
+    ['in memory', () => undefined],
+    ['on a slow disk', () => new SimulatedDisk()],
+  ] as const) {
+    for (const [released, acquired, given] of [
+      [5, 3, 3],
+      [5, 5, 3],
+      [3, 1, 1],
+      [2, 2, 0],
+      [1, 1, 0],
+    ] as const) {
+      test(`releases ${released}, acquires ${acquired} and gets ${given}, ${where}`, async () => {
+        await using room = await WaitingRoom.open({}, { disk: disk() })
+        await room.create(released)
+        const held = room.drawInBatch(released)
+        const waiters = await room.crowd(2)
+        const results = await room.orchestrator.runBatch(
+          'pool',
+          [
+            ...held.leases.map(({ leaseId }) => ({ op: 'release', leaseId }) as const),
+            { op: 'acquire', count: acquired },
+          ],
+          null,
+        )
+        await room.turns()
+        assert(Array.isArray(results))
+        const last = results.at(-1) as Acquired
+        assert.equal(isRefusal(last) ? 0 : last.leases.length, given)
+        if (isRefusal(last)) assert.equal(last.code, 'pool_exhausted')
+        const served = waiters.filter(({ state }) => state === 'holds')
+        assert.equal(served.length, Math.min(2, released))
+        assert.equal(await room.available(), released - served.length - given)
+      })
+    }
+  }
+
+  test('gets the key that it names only where another is left for who waits', async () => {
+    for (const released of [1, 2]) {
+      await using room = await WaitingRoom.open()
+      await room.create(released)
+      const held = room.drawInBatch(released)
+      const [waiter] = await room.crowd(1)
+      const { keyId } = held.leases[0]!
+      const results = await room.orchestrator.runBatch(
+        'pool',
+        [
+          ...held.leases.map(({ leaseId }) => ({ op: 'release', leaseId }) as const),
+          { op: 'acquire', count: 1, keyId },
+        ],
+        null,
+      )
+      await room.turns()
+      assert(Array.isArray(results))
+      const last = results.at(-1) as Acquired
+      assert.equal(
+        isRefusal(last) ? last.code : 'given',
+        ['key_unavailable', 'given'][released - 1],
+      )
+      assert.equal(waiter!.state, 'holds')
+    }
   })
 })
 

@@ -98,6 +98,12 @@ const MUTANTS: Mutant[] = [
     replace: "'expired', now + cooldownMs",
   },
   {
+    promise: 'keys are left for those who come first',
+    file: 'perform.ts',
+    find: 'pool.sets.count(State.available) > leave',
+    replace: 'pool.sets.count(State.available) >= leave',
+  },
+  {
     promise: 'no dead key is drawn',
     file: 'pool.ts',
     find: 'if (!transitions.isDead(rows, slot, now)) return slot',

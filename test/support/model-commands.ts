@@ -105,12 +105,14 @@ const recipe: fc.Arbitrary<Recipe> = fc.oneof(
     weight: 1,
     arbitrary: recipeOf('acquire', { count: fc.constant(0), key: maybe(choice) }),
   },
+  { weight: 1, arbitrary: recipeOf('acquire', { count, leave: fc.nat({ max: 4 }) }) },
   {
     weight: 2,
     arbitrary: recipeOf('acquire', {
       count: fc.constant(1),
       ttlMs: maybe(durationMs),
       key: choice,
+      leave: fc.constantFrom(0, 0, 0, 1),
     }),
   },
   {

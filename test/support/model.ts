@@ -314,18 +314,19 @@ export class Model {
     told: Result,
     now: number,
   ): Result {
-    const { count = 1, keyId, ttlMs = pool.policy.leaseTtlMs, holder = null } = operation
+    const { count = 1, keyId, ttlMs = pool.policy.leaseTtlMs, holder = null, leave = 0 } = operation
     const wanted = keyId === undefined ? undefined : find(pool, keyId, now)
     if (keyId !== undefined && wanted === undefined) return { code: 'key_not_found' }
     if (ttlMs > pool.policy.maxLeaseTtlMs) return { code: 'ttl_too_long' }
     const free = living(pool.keys, now).filter((key) => stateOf(key, now) === 'available')
+    const most = free.length - leave
     if (wanted !== undefined) {
-      if (count === 0 || !free.includes(wanted)) return { code: 'key_unavailable' }
-    } else if (count === 0 || free.length === 0) {
+      if (count === 0 || !free.includes(wanted) || most <= 0) return { code: 'key_unavailable' }
+    } else if (count === 0 || most <= 0) {
       return nothingToGive(countsOf(pool, now), now)
     }
     assert('leases' in told, `refused: ${JSON.stringify(told)}`)
-    assert.equal(told.leases.length, keyId === undefined ? Math.min(count, free.length) : 1)
+    assert.equal(told.leases.length, keyId === undefined ? Math.min(count, most) : 1)
     const leases = told.leases.map((lease) => {
       assert(keyId === undefined || lease.keyId === keyId, 'another key than asked for')
       const key = free.find(({ id }) => id === lease.keyId)

@@ -52,9 +52,13 @@ export class Caller {
     return this.#gone.signal.aborted
   }
 
-  get lease(): Lease {
+  get leases(): Lease[] {
     assert(this.acquired !== null && !isRefusal(this.acquired), this.state)
-    return this.acquired.leases[0]!
+    return this.acquired.leases
+  }
+
+  get lease(): Lease {
+    return this.leases[0]!
   }
 
   hangUp(): void {

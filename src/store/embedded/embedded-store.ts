@@ -284,7 +284,9 @@ export class EmbeddedStore implements Store {
   #turn(): Promise<void> {
     this.#nextTurn ??= this.#clock.yield().then(() => {
       this.#nextTurn = null
-      if (this.#reloading === null) this.#settleFor(TURN_MS)
+      if (this.#reloading !== null) return this.#reloading // what is half read says nothing true
+      this.#settleFor(TURN_MS)
+      return undefined
     })
     return this.#nextTurn
   }

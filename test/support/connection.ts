@@ -25,25 +25,35 @@ export class Connection {
     // An error is an end like others: it may be that the answer never comes.
     this.#socket.on('error', () => undefined)
     this.#socket.on('close', () => {
-      this.#ended = true
-      this.#settle(null)
+      this.#end()
     })
   }
 
-  /** Null: the connection has ended, and what became of the request is unknown. */
-  ask(method: string, path: string, body?: object): Promise<HttpAnswer | null> {
+  /** `headers` are whole lines. Null: the connection has ended, and what became of the request is unknown. */
+  ask(method: string, path: string, body?: object, headers = ''): Promise<HttpAnswer | null> {
     if (this.#ended) return Promise.resolve(null)
     const text = body === undefined ? '' : JSON.stringify(body)
     const type = body === undefined ? '' : 'Content-Type: application/json\r\n'
     const host = `Host: 127.0.0.1:${this.#port}\r\n`
     const length = `Content-Length: ${text.length}\r\n\r\n`
     const answer = new Promise<HttpAnswer | null>((resolve) => (this.#asked = resolve))
-    this.#socket.write(`${method} ${path} HTTP/1.1\r\n${host}${type}${length}${text}`)
+    this.#socket.write(`${method} ${path} HTTP/1.1\r\n${host}${headers}${type}${length}${text}`)
     return answer
   }
 
+  /** Reads nothing until `resume`: what is answered meanwhile arrives late. */
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  /** What is under way gets no answer any more. */
   close(): void {
     this.#socket.destroy()
+    this.#end()
   }
 
   #read(text: string): void {
@@ -51,11 +61,17 @@ export class Connection {
     const received = this.#received
     const headEnd = received.indexOf('\r\n\r\n') + 4
     if (headEnd < 4) return
-    const end = headEnd + Number(LENGTH.exec(received)![1])
+    const length = LENGTH.exec(received)?.[1] // a 204 has none
+    const end = headEnd + Number(length ?? 0)
     if (received.length < end) return
     this.#received = ''
     const status = Number(received.slice(STATUS_AT, STATUS_AT + 3))
     this.#settle({ status, text: received.slice(headEnd) })
+  }
+
+  #end(): void {
+    this.#ended = true
+    this.#settle(null)
   }
 
   #settle(answer: HttpAnswer | null): void {
