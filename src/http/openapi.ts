@@ -187,7 +187,8 @@ function responsesOf(route: Route, components: Components): Record<string, Json>
       content: { ...(response?.content as Json), [PROBLEM_TYPE]: problemOf(codes, components) },
     }
   }
-  for (const [status, names] of Object.entries(headers)) {
+  const challenged: Route['headers'] = '401' in responses ? { 401: ['WWW-Authenticate'] } : {}
+  for (const [status, names] of Object.entries({ ...headers, ...challenged })) {
     responses[status]!.headers = Object.fromEntries(
       names.map((name) => [name, reference('headers', name)]),
     )

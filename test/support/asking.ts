@@ -39,6 +39,12 @@ const FROM: Omit<FromSchema, 'resolve'> = {
       const known = fc.constantFrom(...POOLS)
       return fc.oneof({ weight: 12, arbitrary: known }, { weight: 1, arbitrary: invented() })
     }
+    if (name === 'token') {
+      return fc.oneof(
+        { weight: 6, arbitrary: given('keyId') },
+        { weight: 1, arbitrary: invented() },
+      )
+    }
     if (name === 'waitMs') return fc.integer({ min: 0, max: MAX_WAIT_MS })
     return null
   },
@@ -64,7 +70,8 @@ export function requestsTo({ operations }: Document): fc.Arbitrary<Request> {
 }
 
 function requestsOf(operation: Operation): fc.Arbitrary<Request> {
-  const from = { ...FROM, resolve: operation.document.resolve.bind(operation.document) }
+  const resolve = operation.document.resolve.bind(operation.document)
+  const from = idsOf(operation, { ...FROM, resolve })
   const path = operation.parameters.filter((parameter) => parameter.in === 'path')
   const segments = fc.record(
     Object.fromEntries(path.map(({ name, schema }) => [name, textOf(name, schema, from)])),
@@ -84,6 +91,15 @@ function requestsOf(operation: Operation): fc.Arbitrary<Request> {
       headers: { ...headers, ...header },
       body,
     }))
+}
+
+/** An access token's id is called as any other. */
+function idsOf({ path }: Operation, from: FromSchema): FromSchema {
+  if (!path.startsWith('/v1/tokens')) return from
+  return {
+    ...from,
+    instead: (name, schema) => (name === 'id' ? given('id') : from.instead(name, schema)),
+  }
 }
 
 function textOf(name: string, schema: Parameter['schema'], from: FromSchema): fc.Arbitrary<string> {
@@ -121,13 +137,21 @@ function queryOf({ parameters }: Operation, from: FromSchema): fc.Arbitrary<stri
     })
 }
 
-function headerOf({ parameters }: Operation): fc.Arbitrary<Record<string, string>> {
-  const none: fc.Arbitrary<Record<string, string>> = fc.constant({})
-  if (!parameters.some((parameter) => parameter.in === 'header')) return none
+type Headers = Record<string, string>
+
+function headerOf({ id, parameters }: Operation): fc.Arbitrary<Headers> {
+  const none: fc.Arbitrary<Headers> = fc.constant({})
+  if (id === 'verify') return given('keyId').map((key): Headers => ({ 'x-api-key': key }))
+  const strange = fc.constantFrom('Basic YTpi', 'Bearer tok_unknown', 'Bearer', 'é')
   const value = fc.constantFrom('a', 'b', 'c', 'é', 'x'.repeat(256))
+  const isRepeatable = parameters.some((parameter) => parameter.in === 'header')
   return fc.oneof(
-    { weight: 2, arbitrary: none },
-    { weight: 1, arbitrary: value.map((key) => ({ 'idempotency-key': key })) },
+    { weight: 14, arbitrary: none },
+    { weight: 1, arbitrary: strange.map((authorization): Headers => ({ authorization })) },
+    {
+      weight: isRepeatable ? 7 : 0,
+      arbitrary: value.map((key): Headers => ({ 'idempotency-key': key })),
+    },
   )
 }
 
@@ -152,9 +176,17 @@ const RAW = [
   ...['{"__proto__":{"count":2}}', '{"count":1,"count":2}', '[]', '"', 'null', '0', '\0'],
   ...['['.repeat(30_000), '{"operations":'.repeat(4000), `"${'x'.repeat(70_000)}"`],
 ]
-const TYPES = ['application/json', 'application/json; charset=utf-8', 'text/plain', 'a/b', 'junk']
+const FORM = 'application/x-www-form-urlencoded'
+const TYPES = [
+  FORM,
+  'application/json',
+  'application/json; charset=utf-8',
+  'text/plain',
+  'a/b',
+  'junk',
+]
 
-function bodyOf({ body }: Operation, from: FromSchema): fc.Arbitrary<Body> {
+function bodyOf({ body, bodyType }: Operation, from: FromSchema): fc.Arbitrary<Body> {
   const none: fc.Arbitrary<Body> = fc.constant({ headers: {}, body: undefined })
   const raw = fc
     .tuple(fc.constantFrom(...RAW), fc.constantFrom(...TYPES))
@@ -162,12 +194,18 @@ function bodyOf({ body }: Operation, from: FromSchema): fc.Arbitrary<Body> {
   const some = fc.oneof({ weight: 8, arbitrary: none }, { weight: 1, arbitrary: raw })
   if (body === undefined) return some
   const values = valuesOf(body, from)
-  const asked = (value: unknown): Body => json(JSON.stringify(value, patient))
+  const asked = (value: unknown): Body =>
+    bodyType === FORM ? form(value) : json(JSON.stringify(value, patient))
   return fc.oneof(
     { weight: 14, arbitrary: values.map(asked) },
     { weight: 5, arbitrary: oddOnes(values).map(asked) },
     { weight: 2, arbitrary: some },
   )
+}
+
+function form(value: unknown): Body {
+  const pairs = Object.entries(value ?? {}).map(([name, one]) => [name, String(one)])
+  return { headers: { 'content-type': FORM }, body: new URLSearchParams(pairs).toString() }
 }
 
 function patient(name: string, value: unknown): unknown {
@@ -181,11 +219,21 @@ export class Asker implements AsyncDisposable {
   readonly #server: TestServer
   readonly #document: Document
   readonly #payloads: Map<string, unknown>
+  /** Of an admin, who never deletes himself. */
+  readonly #secret: string
+  readonly #ownId: string
   /** Ids of each kind by pool, for elsewhere they are none. */
   readonly #given = new Map<string, string[]>()
   #asked = 0
 
-  private constructor(server: TestServer, document: Document, payloads: Map<string, unknown>) {
+  private constructor(
+    server: TestServer,
+    document: Document,
+    payloads: Map<string, unknown>,
+    { secret, id }: { secret: string; id: string },
+  ) {
+    this.#secret = secret
+    this.#ownId = id
     this.#server = server
     this.#document = document
     this.#payloads = payloads
@@ -194,10 +242,19 @@ export class Asker implements AsyncDisposable {
   static async start(document: Document): Promise<Asker> {
     const payloads = new Map<string, unknown>()
     const server = await withPayloads(payloads, () => TestServer.start({ maxTotalKeys: 30_000 }))
-    const asker = new Asker(server, document, payloads)
-    await asker.#ask('PUT', '/v1/pools/alpha', json({ maxLeaseTotalMs: 200, maxKeys: 20 }))
-    await asker.#ask('PUT', '/v1/pools/beta', json({ cooldownMs: 50, maxLeaseTtlMs: 70_000 }))
-    for (const pool of POOLS) await asker.#ask('POST', `/v1/pools/${pool}/keys`, json({ count: 4 }))
+    const admin = { name: 'admin', scopes: ['admin'], pools: '*', lifetimeMs: null } as const
+    const made = await server.access.create(admin)
+    if (!('secret' in made)) throw new Error(made.code)
+    const { secret, token } = made
+    const asker = new Asker(server, document, payloads, { secret, id: token.id })
+    const make = (method: string, path: string, body: object): Promise<Answer> =>
+      asker.#ask(method, path, {
+        headers: { ...asker.#introduction(''), 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      })
+    await make('PUT', '/v1/pools/alpha', { maxLeaseTotalMs: 200, maxKeys: 20 })
+    await make('PUT', '/v1/pools/beta', { cooldownMs: 50, maxLeaseTtlMs: 70_000 })
+    for (const pool of POOLS) await make('POST', `/v1/pools/${pool}/keys`, { count: 4 })
     return asker
   }
 
@@ -208,7 +265,7 @@ export class Asker implements AsyncDisposable {
     const pool = poolOf(path)
     const target = this.#fill(pool, path)
     const filled = {
-      headers: { ...headers, 'x-asked': number },
+      headers: { ...this.#introduction(id), ...this.#fillAll(pool, headers), 'x-asked': number },
       body: body && this.#fill(pool, body),
     }
     const answer = await this.#ask(operation.method, target, filled)
@@ -229,6 +286,18 @@ export class Asker implements AsyncDisposable {
     return answer
   }
 
+  /** Who asks, where that operation looks for it. */
+  #introduction(id: string): Headers {
+    return id === 'verify'
+      ? { 'x-access-token': this.#secret }
+      : { authorization: `Bearer ${this.#secret}` }
+  }
+
+  #fillAll(pool: string, headers: Headers): Headers {
+    const filled = Object.entries(headers).map(([name, text]) => [name, this.#fill(pool, text)])
+    return Object.fromEntries(filled) as Headers
+  }
+
   #fill(pool: string, text: string): string {
     return text.replaceAll(/@(\w+):(\d+)@/g, (_, kind: string, at: string) => {
       const known = this.#given.get(`${pool} ${kind}`) ?? []
@@ -240,6 +309,7 @@ export class Asker implements AsyncDisposable {
   /** `keyIds` are so many of `keyId`. */
   #learn(pool: string, name: string, part: unknown): void {
     if (typeof part === 'string') {
+      if (part === this.#ownId) return
       const kind = `${pool} ${name}`
       this.#given.set(kind, [...(this.#given.get(kind) ?? []), part])
     } else if (Array.isArray(part)) {

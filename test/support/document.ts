@@ -22,6 +22,8 @@ export interface Operation {
   path: string
   parameters: Parameter[]
   body: Json | undefined
+  /** The media type of the body. */
+  bodyType: string | undefined
   responses: Record<string, Response>
   document: Document
 }
@@ -138,12 +140,14 @@ export class Document {
 
   #operation(path: string, method: string, operation: Described): Operation {
     const { operationId: id, parameters = [], requestBody, responses } = operation
+    const [bodyType, body] = Object.entries(requestBody?.content ?? {})[0] ?? []
     return {
       id,
       method: method.toUpperCase(),
       path,
       parameters: parameters.map((one) => this.resolve(one) as unknown as Parameter),
-      body: requestBody?.content['application/json']!.schema,
+      body: body?.schema,
+      bodyType,
       responses,
       document: this,
     }

@@ -17,7 +17,7 @@ const MAX_LETTERS = 40
 const ANNOTATIONS = ['description', 'title', 'examples', 'default', 'discriminator']
 const KNOWN: Record<string, string[]> = {
   object: ['properties', 'required', 'additionalProperties', 'maxProperties', 'propertyNames'],
-  array: ['items', 'minItems', 'maxItems'],
+  array: ['items', 'minItems', 'maxItems', 'uniqueItems'],
   string: ['minLength', 'maxLength', 'pattern', 'format'],
   integer: ['minimum', 'maximum'],
   number: ['minimum', 'maximum'],
@@ -55,7 +55,8 @@ function ofType(type: string, schema: Json, from: FromSchema): fc.Arbitrary<unkn
     case 'array': {
       const { items = {}, minItems = 0, maxItems = MAX_ITEMS } = schema as Record<string, number>
       const maxLength = Math.max(minItems, Math.min(maxItems, MAX_ITEMS))
-      return fc.array(valuesOf(items as unknown as Json, from), { minLength: minItems, maxLength })
+      const of = schema.uniqueItems === true ? fc.uniqueArray : fc.array
+      return of(valuesOf(items as unknown as Json, from), { minLength: minItems, maxLength })
     }
     case 'string':
       return stringsOf(schema)

@@ -14,6 +14,7 @@ export const AnswerHeaders = Type.Object({
       description: 'whole seconds; there where it is known when to come back',
     }),
   ),
+  'WWW-Authenticate': Type.String({ description: 'what it takes (RFC 6750)' }),
   'X-Key-Id': Type.String({ description: 'the key that the request carries' }),
   'X-Pool': Type.String({ description: 'its pool' }),
   'X-Holder': Type.Optional(Type.String({ description: 'who holds it, if he has a name' })),
@@ -136,6 +137,11 @@ export const Problem = Type.Object(
     detail: Type.Optional(Type.String({ description: 'about the case at hand' })),
     reason: Type.Optional(
       Type.Enum([...END_REASONS], { description: 'lease_ended: how, where still known' }),
+    ),
+    index: Type.Optional(Type.Integer({ description: 'duplicate_value: its place in the call' })),
+    keyId: Type.Optional(Type.String({ description: 'duplicate_value: the key that has it' })),
+    firstIndex: Type.Optional(
+      Type.Integer({ description: 'duplicate_value: the place that gives it first' }),
     ),
     retryAfterMs: Type.Optional(
       Type.Integer({ description: 'pool_exhausted: until the earliest end of a lease or rest' }),
