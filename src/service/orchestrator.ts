@@ -149,15 +149,15 @@ export class Orchestrator {
   }
 
   /** Makes keys; with `repeatable` a repeat of the request is given the same ones. */
-  create(
+  create<O extends CreateOperation | ImportOperation>(
     pool: string,
-    operation: CreateOperation,
+    operation: O,
     repeatable: Repeatable | null,
-  ): Promise<Result<CreateOperation>> {
+  ): Promise<Result<O>> {
     return this.#requests.once(pool, repeatable, async (remember) => {
-      const [created] = await this.#store.run(pool, [operation, ...(remember ? [remember] : [])])
-      return created
-    }) as Promise<Result<CreateOperation>>
+      const [created] = await this.#run(pool, [operation, ...(remember ? [remember] : [])])
+      return created!
+    }) as Promise<Result<O>>
   }
 
   /** Takes in credentials that somebody holds already. */
@@ -168,11 +168,7 @@ export class Orchestrator {
     repeatable: Repeatable | null,
   ): Promise<Result<ImportOperation>> {
     const keys = await this.#values.sealAll(pool, values)
-    return this.#requests.once(pool, repeatable, async (remember) => {
-      const operation: ImportOperation = { op: 'import', keys, onDuplicate }
-      const [imported] = await this.#store.run(pool, [operation, ...(remember ? [remember] : [])])
-      return imported
-    }) as Promise<Result<ImportOperation>>
+    return this.create(pool, { op: 'import', keys, onDuplicate }, repeatable)
   }
 
   /** Makes keys with values that begin so. */

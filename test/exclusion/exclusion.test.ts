@@ -57,12 +57,11 @@ const BUGS: Bug[] = [
   },
   {
     promise: 'a past holder can do nothing to the next',
-    file: 'engine/perform.ts',
-    find: "    if (slot.code !== 'lease_ended') return slot",
-    replace: `    const past = parseLeaseId(operation.leaseId)!.slot
-    if (tables.rows.state(past) === State.leased && tables.rows.pool(past) === pool.number) {
-      pool.unblock(past, now)
-    }`,
+    file: 'engine/pool.ts',
+    find: '    if (lease.token !== token) {',
+    replace: `    const isPast = mine && lease.token < token && rows.isLive(slot)
+    if (isPast && rows.state(slot) === State.leased) return slot
+    if (lease.token !== token) {`,
     fault: 'two holders',
   },
   {
@@ -81,7 +80,7 @@ const BUGS: Bug[] = [
   },
   {
     promise: 'only a repeat is given the same lease',
-    file: 'http/v1/idempotency.ts',
+    file: 'http/idempotency.ts',
     find: '${header}`)',
     replace: '${header.slice(0, 3)}`)',
     fault: 'lease given to two requests',

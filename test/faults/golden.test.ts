@@ -71,7 +71,7 @@ for (const version of ['v1']) {
         assert.equal(vault.open(valued, leases[0]!.sealed!), value)
       }
       const documents = [...(await local.store.documents()).keys()]
-      assert.deepEqual(documents.sort(), ['keyring', 'token/abc'])
+      assert.deepEqual(documents.sort(), ['keyring', 'note/abc'])
     })
 
     test('holders have their leases', async () => {

@@ -114,6 +114,8 @@ suite('a full disk', () => {
     const created = server.ask('POST', '/keys', json({ count: 100 }))
     assert(await isOpen(created))
     commit('full')
+    const after = await next() // of what comes after it nothing is kept either
+    after('full')
     for (const { status, body } of await Promise.all([drawn, created])) {
       assert.deepEqual([status, (body as { code: string }).code], [503, 'storage_full'])
     }

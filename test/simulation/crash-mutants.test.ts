@@ -221,14 +221,13 @@ const MUTANTS: (Edit & { promise: string })[] = [
     promise: 'what a request came to is remembered in the commit that did it',
     file: ORCHESTRATOR,
     find: '[operation, ...(remember ? [remember] : [])])\n',
-    replace:
-      '[operation])\n      if (remember) await this.#store.run(pool, [operation, remember])\n',
+    replace: '[operation])\n      if (remember) await this.#run(pool, [operation, remember])\n',
   },
   {
     promise: 'what a request came to is remembered after a restart',
     file: 'engine/tables.ts',
-    find: 'this.unsaved?.entries.set(`request/${key}`, saved)',
-    replace: 'if (saved === null) this.unsaved?.entries.set(`request/${key}`, saved)',
+    find: 'this.#save(`request/${key}`, memory && JSON.stringify({ key, ...memory }))',
+    replace: 'if (memory === null) this.#save(`request/${key}`, null)',
   },
   {
     promise: 'that ten minutes are over is on record before a request is a new one',

@@ -63,7 +63,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     promise: 'unblocking a free key changes nothing',
-    file: 'perform.ts',
+    file: 'lease-operations.ts',
     find: '!== State.leased) return REFUSED.key_not_leased\n  if (operation.leaseId',
     replace: '=== State.disabled) return REFUSED.key_not_leased\n  if (operation.leaseId',
   },
@@ -99,7 +99,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     promise: 'keys are left for those who come first',
-    file: 'perform.ts',
+    file: 'lease-operations.ts',
     find: 'pool.sets.count(State.available) > leave',
     replace: 'pool.sets.count(State.available) >= leave',
   },
@@ -183,7 +183,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     promise: 'a late report of a past holder changes nothing',
-    file: 'perform.ts',
+    file: 'lease-operations.ts',
     find: "    if (slot.code !== 'lease_ended') return slot\n",
     replace:
       "    if (slot.code !== 'lease_ended') return slot\n    if (operation.outcome === 'invalid') pool.update(parseLeaseId(operation.leaseId)!.slot, true, false, now)\n",
@@ -197,20 +197,20 @@ const MUTANTS: Mutant[] = [
   },
   {
     promise: 'with a lease id only that lease is unblocked',
-    file: 'perform.ts',
+    file: 'lease-operations.ts',
     find: 'operation.leaseId !== undefined && findLease(pool, operation.leaseId, now) !== slot',
     replace: 'operation.leaseId === ""',
   },
   {
     promise: 'who asks for one key gets no other',
-    file: 'perform.ts',
-    find: '  pool.grant(slot, ttlMs, now)\n  return { leases: [leaseOf(tables, slot)] }',
+    file: 'lease-operations.ts',
+    find: '  pool.grant(slot, ttlMs, holder, now)\n  return { leases: [leaseOf(tables, slot)] }',
     replace:
-      '  const other = pool.draw(now)\n  pool.grant(other, ttlMs, now)\n  return { leases: [leaseOf(tables, other)] }',
+      '  const other = pool.draw(now)\n  pool.grant(other, ttlMs, holder, now)\n  return { leases: [leaseOf(tables, other)] }',
   },
   {
     promise: 'a page of a list misses no key',
-    file: 'perform.ts',
+    file: 'key-operations.ts',
     find: 'return keys.length < limit',
     replace: 'return keys.length <= limit',
   },

@@ -167,7 +167,8 @@ export class Observer implements Watcher {
     if (call === undefined) return
     const { waiting, repeatable, isSingle } = call
     const isGrant = 'leases' in told
-    if (isGrant) this.#checkOrder(call, now)
+    const leave = operation.op === 'acquire' ? (operation.leave ?? 0) : 0
+    if (isGrant) this.#checkOrder(call, leave, now)
     if (!isSingle) return
     const seen = this.#world.history.seen(deadline, call.seen)
     if (operation.op === 'recall') {
@@ -185,13 +186,13 @@ export class Observer implements Watcher {
     if (!mayCome) waiting.isOver = true
   }
 
-  /** Nobody is given a key while somebody who came before him waits for one. */
-  #checkOrder(call: Call, now: number): void {
-    for (const { waiting, pool } of this.#process.waiters) {
+  /** Nobody is given a key while somebody who came before him waits for one, unless he leaves one for each. */
+  #checkOrder(call: Call, leave: number, now: number): void {
+    const before = this.#process.waiters.filter(({ waiting, pool }) => {
       const { entered, deadline, isOver } = waiting!
-      const isBefore = pool === call.pool && entered < call.place
-      assert(!isBefore || isOver || now >= deadline, 'somebody who waited was overtaken')
-    }
+      return pool === call.pool && entered < call.place && !isOver && now < deadline
+    })
+    assert(before.length <= leave, 'somebody who waited was overtaken')
   }
 
   #learnResult(

@@ -38,6 +38,10 @@ export interface Row {
   success: number
   /** Whether the pool is `default`, of which a token may not know. */
   classic?: true
+  /** Its body is a form. */
+  form?: true
+  /** Who asks shows his token in `X-Access-Token`, and asks about the leased key. */
+  gateway?: true
 }
 
 const pool = ({ pool }: Things): string => `/v1/pools/${pool}`
@@ -75,12 +79,21 @@ export const TABLE: Record<string, Row> = {
   'POST /v1/pools/:pool/leases/:leaseId/release': { scopes: ['leases'], path: (things) => `${lease(things)}/release`, body: {}, success: 200 },
   'POST /v1/pools/:pool/batch': { scopes: ['leases', 'keys:write'], path: (things) => `${pool(things)}/batch`, body: { operations }, success: 200 },
 
+  'GET /v1/pools/:pool/leases': { scopes: ['leases:admin'], path: (things) => `${pool(things)}/leases`, success: 200 },
+  'DELETE /v1/pools/:pool/leases': { scopes: ['leases:admin'], path: (things) => `${pool(things)}/leases?holder=x`, success: 200 },
+
+  'POST /v1/introspect': { scopes: ['introspect'], path: () => '/v1/introspect', body: { token: 'none' }, success: 200, form: true },
+  'GET /v1/verify': { scopes: ['introspect'], path: () => '/v1/verify', success: 204, gateway: true },
+
   'POST /v1/tokens': { scopes: ['admin'], path: () => '/v1/tokens', body: newToken, success: 201 },
   'GET /v1/tokens': { scopes: ['admin'], path: () => '/v1/tokens', success: 200 },
   'DELETE /v1/tokens/:id': { scopes: ['admin'], path: ({ token }) => `/v1/tokens/${token}`, success: 204 },
 
   'GET /healthz': { scopes: null, path: () => '/healthz', success: 200 },
   'GET /readyz': { scopes: null, path: () => '/readyz', success: 200 },
+  'GET /openapi.json': { scopes: null, path: () => '/openapi.json', success: 200 },
+  'GET /docs': { scopes: null, path: () => '/docs', success: 200 },
+  'GET /docs/:file': { scopes: null, path: () => '/docs/start.js', success: 200 },
   'GET /metrics': { scopes: ['metrics'], path: () => '/metrics', success: 200 },
   // The servers here keep their state in memory, of which there is no backup.
   'GET /v1/backup': { scopes: ['admin'], path: () => '/v1/backup', success: 409 },
@@ -125,7 +138,8 @@ export async function faultsOf(
     expected: string,
   ): Promise<void> => {
     const things = await prepare(server, row.classic === true ? 'default' : 'own')
-    const said = summary(await holder.ask(method, row.path(things), askingOf(row, body)))
+    const asking = row.gateway === true ? askAbout(things, holder) : askingOf(row, body)
+    const said = summary(await holder.ask(method, row.path(things), asking))
     if (said !== expected) faults.push(`${name} by ${who}, ${body} body: ${said}, not ${expected}`)
   }
   for (const body of row.body === undefined
@@ -134,14 +148,17 @@ export async function faultsOf(
     const success = body === 'right' ? String(row.success) : '400 invalid_request'
     const right = row.success === 409 ? '409 not_durable' : success
     for (const { who, holder, code } of strangers) {
-      await check(who, holder, body, row.scopes === null ? right : challenge(code))
+      const refused = row.gateway === true ? '403 gateway_not_trusted' : challenge(code)
+      await check(who, holder, body, row.scopes === null ? right : refused)
     }
     for (const { scope, sees, holder } of members) {
       const has = row.scopes === null || row.scopes.some((wanted) => heldBy(scope).includes(wanted))
       const hidden = row.classic === true && name !== 'POST /keys' ? '404' : '404 pool_not_found'
-      const allowed = isAboutPool && !sees ? hidden : right
+      const unseen =
+        row.gateway === true ? `401 key_not_good ${REALM}` : isAboutPool ? hidden : right
       const who = `${scope} ${sees ? 'with' : 'without'} the pool`
-      await check(who, holder, body, has ? allowed : '403 missing_scope')
+      const lacking = row.gateway === true ? '403 gateway_not_trusted' : '403 missing_scope'
+      await check(who, holder, body, has ? (sees ? right : unseen) : lacking)
     }
   }
   return faults
@@ -149,14 +166,28 @@ export async function faultsOf(
 
 type Body = 'right' | 'wrong'
 
-function askingOf({ body }: Row, kind: Body): Asking {
+function askAbout({ leased }: Things, { headers }: Holder): Asking {
+  const secret = /^Bearer (.*)$/.exec(String(headers.authorization))?.[1] ?? ''
+  // Authorization is for the key there, and who asks must not be known by it.
+  return { headers: { authorization: `Bearer ${leased}`, 'x-access-token': secret } }
+}
+
+function askingOf({ body, form }: Row, kind: Body): Asking {
   if (body === undefined) return {}
+  if (form === true) {
+    const fields = kind === 'right' ? new URLSearchParams(Object.entries(body)) : 'token='
+    return {
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: String(fields),
+    }
+  }
   return json(kind === 'right' ? body : '{"count": "wrong')
 }
 
+const REALM = 'Bearer realm="token-orchestrator"'
+
 function challenge(code: Stranger['code']): string {
-  const realm = 'Bearer realm="token-orchestrator"'
-  return `401 ${code} ${code === 'access_token_invalid' ? `${realm}, error="invalid_token"` : realm}`
+  return `401 ${code} ${code === 'access_token_invalid' ? `${REALM}, error="invalid_token"` : REALM}`
 }
 
 /** Status, code and challenge: what access is about. */
