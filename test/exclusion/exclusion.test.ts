@@ -8,6 +8,8 @@ import { tryServer } from './trial.ts'
 import { copyWithBug, startTried } from './tried-server.ts'
 import { ACTS } from './world.ts'
 
+/** A server that answers no more is a fault too. */
+const PATIENCE = { timeout: 180_000 }
 const LEASES = { inMemory: 24_000, durable: 8_000, withBug: 2500 }
 
 suite('one holder at a time', () => {
@@ -15,7 +17,7 @@ suite('one holder at a time', () => {
     ['in memory', LEASES.inMemory],
     ['on disk', LEASES.durable],
   ] as const) {
-    test(`${leases} leases ${where}`, async (t) => {
+    test(`${leases} leases ${where}`, PATIENCE, async (t) => {
       using scratch = new Scratch()
       const data = `--data-dir=${join(scratch.path, 'data')}` as const
       await using served = await startTried(where === 'on disk' ? data : '--memory')
@@ -96,7 +98,7 @@ const BUGS: Bug[] = [
 
 suite('the check can fail', () => {
   for (const { promise, fault, ...bug } of BUGS) {
-    test(`broken and found: ${promise}`, async (t) => {
+    test(`broken and found: ${promise}`, PATIENCE, async (t) => {
       using scratch = new Scratch()
       copyWithBug(scratch.path, bug)
       await using served = await startTried('--memory', scratch.path)

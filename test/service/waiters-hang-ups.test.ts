@@ -23,6 +23,13 @@ async function microtasks(count: number): Promise<void> {
   for (let done = 0; done < count; done++) await Promise.resolve()
 }
 
+/** Every moment of that many turns. */
+function* moments(turns: number): Generator<[turn: number, position: number]> {
+  for (let turn = 0; turn < turns; turn++) {
+    for (let position = 0; position < MICROTASKS / 2; position++) yield [turn, position]
+  }
+}
+
 /** As the HTTP route does it: who is answered too late has the lease given back. */
 async function giveBackUnread(room: WaitingRoom, caller: Caller): Promise<boolean> {
   if (caller.state !== 'holds' || !caller.isGone) return false
@@ -68,6 +75,83 @@ suite('who hangs up holds no key', () => {
         assert.deepEqual(seen, new Set(['waits', 'holds']), 'before the grant and after it')
       })
     }
+  }
+
+  for (const [where, disk, turns] of [
+    ['in memory', () => undefined, 3],
+    ['on a slow disk', () => slowDisk(2), 8],
+  ] as const) {
+    for (const [source, free] of [
+      ['a release', (room, { lease }) => room.run({ op: 'release', leaseId: lease.leaseId })],
+      ['the end of a lease', (room) => room.clock.advance(1000)],
+      [
+        'the end of a lease among many keys that die',
+        async (room) => {
+          room.clock.startFrom(room.clock.now() + 1000)
+          return room.run({ op: 'describe' })
+        },
+      ],
+    ] as [string, (room: WaitingRoom, holder: Caller) => Promise<unknown>][]) {
+      test(`at any moment, ${where}: the key goes to the next, by ${source}`, async () => {
+        const seen = new Set<string>()
+        for (const [turn, position] of moments(turns)) {
+          await using room = await WaitingRoom.open({ leaseTtlMs: 1000 }, { disk: disk() })
+          await room.create()
+          const holder = room.draw()
+          await room.turns(turns)
+          if (source.includes('many')) {
+            await room.run({ op: 'create', count: 300, lifetimeMs: 1000 })
+            await room.turns(turns)
+            room.drawInBatch(300)
+            await room.turns(turns)
+          }
+          const [caller, next] = await room.crowd(2, { ttlMs: 60_000 })
+          const freed = free(room, holder)
+          await room.turns(turn)
+          await microtasks(position)
+          const before = caller!.state
+          seen.add(before)
+          caller!.hangUp()
+          await freed
+          await room.turns()
+          if (before === 'holds') continue
+          await giveBackUnread(room, caller!)
+          await room.turns()
+          const place = `turn ${String(turn)}, position ${String(position)}`
+          assert.equal(next!.state, 'holds', place)
+          assert.equal(next!.lease.keyId, holder.lease.keyId, place)
+        }
+        assert.deepEqual(seen, new Set(['waits', 'holds']), 'before the grant and after it')
+      })
+    }
+
+    test(`at any moment, ${where}, with an Idempotency-Key: whoever repeats it has the key`, async () => {
+      const once = { key: 'once', body: 'the same' }
+      const acquire = { op: 'acquire', count: 1 } as const
+      const granted = new Set<boolean>()
+      for (const [turn, position] of moments(turns)) {
+        await using room = await WaitingRoom.open({}, { disk: disk() })
+        const ask = (): Caller =>
+          new Caller((gone) => room.orchestrator.acquireLease('pool', acquire, 60_000, gone, once))
+        const caller = ask()
+        const created = room.create()
+        if (turn > 0) await room.turns(turn)
+        if (position > 0) await microtasks(position)
+        caller.hangUp()
+        const [keyId] = await created
+        await room.turns()
+        granted.add((await room.available()) === 0)
+        const again = ask()
+        await room.turns()
+        const place = `turn ${String(turn)}, position ${String(position)}`
+        assert.equal(again.state, 'holds', place)
+        const shown = await room.run({ op: 'show', keyId: keyId! })
+        assert('key' in shown, place)
+        assert.equal(shown.key.lease?.fencingToken, again.lease.fencingToken, place)
+        assert.equal(room.orchestrator.waiters('pool'), 0, place)
+      }
+      assert.deepEqual(granted, new Set([true, false]), 'before the grant and after it')
+    })
   }
 
   test('before he is even heard', async () => {
