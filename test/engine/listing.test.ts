@@ -79,6 +79,59 @@ for (const [size, limit] of [
   })
 }
 
+// Leases of one holder, and keys in one state, are read from lists of their own where there are few.
+for (const [held, limit] of [
+  [300, 7],
+  [5000, 450],
+] as const) {
+  test(`of ${held} leases of a holder, each that lasts is listed exactly once`, () => {
+    const fixture = new Fixture({ keyLifetimeMs: null }, 20_000)
+    const random = new SeededRandom(3)
+    fixture.create(12_000)
+    const grant = (holder: string, count: number): string[] =>
+      fixture.do({ op: 'acquire', count, holder }).leases.map(({ keyId }) => keyId)
+    const constant = grant('w', held)
+    const passing = grant('w', held / 2)
+    grant('other', 3000)
+    const revoked = new Set<string>()
+    const listed: string[] = []
+    let cursor: string | undefined
+    do {
+      const page = fixture.do({ op: 'listLeases', holder: 'w', limit, cursor })
+      assert(page.heldLeases.length <= limit)
+      listed.push(...page.heldLeases.map(({ keyId }) => keyId))
+      cursor = page.nextCursor ?? undefined
+      passing.push(...grant('w', 2))
+      for (let at = 0; at < 3; at++) {
+        const keyId = random.pick(passing)!
+        if (!revoked.has(keyId)) fixture.do({ op: 'revoke', keyId })
+        revoked.add(keyId)
+      }
+    } while (cursor !== undefined)
+    assert.deepEqual(listed, listed.toSorted(), 'in the order of their keys')
+    assert.equal(new Set(listed).size, listed.length, 'none twice')
+    assert.deepEqual(new Set(constant).difference(new Set(listed)), new Set(), 'all of them')
+    const theirs = new Set([...constant, ...passing])
+    assert.deepEqual(new Set(listed).difference(theirs), new Set(), 'nobody else’s')
+  })
+
+  test(`of ${held} keys in a state, each that stays in it is listed exactly once`, () => {
+    const fixture = new Fixture({ keyLifetimeMs: null }, 20_000)
+    const [constant, passing] = [fixture.create(held), fixture.create(held / 2)]
+    fixture.create(12_000 - held)
+    const disable = (keyId: string, disabled: boolean): void => {
+      fixture.do({ op: 'update', keyId, disabled })
+    }
+    for (const keyId of [...constant, ...passing]) disable(keyId, true)
+    const listed = walk(fixture, { limit, state: 'disabled' }, () => {
+      const keyId = passing.shift()
+      if (keyId !== undefined) disable(keyId, false)
+    })
+    assert.equal(new Set(listed).size, listed.length, 'none twice')
+    assert.deepEqual(new Set(constant).difference(new Set(listed)), new Set(), 'all of them')
+  })
+}
+
 test('a cursor is good after its key is gone, and in either case of its letters', () => {
   const fixture = new Fixture()
   const [first, second, third] = fixture.create(3).sort()

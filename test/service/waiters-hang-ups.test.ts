@@ -132,7 +132,10 @@ suite('who hangs up holds no key', () => {
       for (const [turn, position] of moments(turns)) {
         await using room = await WaitingRoom.open({}, { disk: disk() })
         const ask = (): Caller =>
-          new Caller((gone) => room.orchestrator.acquireLease('pool', acquire, 60_000, gone, once))
+          new Caller((gone) => {
+            const patience = { waitMs: 60_000, gone, bar: () => null }
+            return room.orchestrator.acquireLease('pool', acquire, patience, once)
+          })
         const caller = ask()
         const created = room.create()
         if (turn > 0) await room.turns(turn)
