@@ -22,8 +22,10 @@ function parse(line: string): Command {
   for (let at = 1; at < words.length; at++) {
     const word = words[at]!
     if (word === '-X') command.method = words[++at]!
-    else if (word === '-d') command.body = words[++at]!
-    else if (word === '-H') {
+    else if (word === '-d') {
+      command.body = words[++at]!
+      command.headers['content-type'] ??= 'application/x-www-form-urlencoded'
+    } else if (word === '-H') {
       const [name, value] = words[++at]!.split(': ')
       command.headers[name!.toLowerCase()] = value!
     } else {
@@ -34,7 +36,15 @@ function parse(line: string): Command {
   return command
 }
 
-for (const file of ['README.md', 'docs/api.md', 'docs/classic-api.md', 'docs/access.md']) {
+const FILES = [
+  'README.md',
+  'docs/api.md',
+  'docs/classic-api.md',
+  'docs/access.md',
+  'docs/gateways.md',
+]
+
+for (const file of FILES) {
   test(`the curl commands of ${file} do what it says`, async () => {
     await using server = await TestServer.start()
     const lines = readFileSync(join(ROOT, file), 'utf8').match(/^curl .*$/gm)!
