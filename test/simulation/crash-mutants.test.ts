@@ -125,6 +125,24 @@ const MUTANTS: (Edit & { promise: string })[] = [
     replace: '',
   },
   {
+    promise: 'values, names and metadata are kept',
+    file: 'engine/details.ts',
+    find: 'this.#save(`key/${slot}`, isNone ? null : JSON.stringify(detail))',
+    replace: '',
+  },
+  {
+    promise: 'a value is free again once its key is gone',
+    file: 'engine/details.ts',
+    find: 'if (before !== undefined) this.#removeDigest(before, slot)',
+    replace: '',
+  },
+  {
+    promise: 'holders are kept',
+    file: 'engine/holders.ts',
+    find: 'this.#save(`holder/${number}`, JSON.stringify(saved))',
+    replace: 'void saved',
+  },
+  {
     promise: 'a key has nothing of the one that had its slot before',
     file: 'engine/unsaved.ts',
     find: 'this.#needless.set(slot, [name])',
@@ -141,7 +159,7 @@ const MUTANTS: (Edit & { promise: string })[] = [
     file: GROUP_COMMIT,
     find: '        this.#fail(error)\n',
     replace:
-      '        this.#underWay = null\n        this.#sequence--\n        ticket.reject(storeFailure(error))\n',
+      '        this.#underWay.length = 0\n        this.#sequence--\n        ticket.reject(storeFailure(error))\n',
   },
   {
     promise: 'after a full disk nobody is told of what was not saved',

@@ -3,13 +3,19 @@
  * is a beginning of it, and what a store goes on from must be the model after just that beginning.
  */
 import assert from 'node:assert/strict'
-import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
+import {
+  type AcquireOperation,
+  isRefusal,
+  type Lease,
+  type Operation,
+  type Result,
+} from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import type { TableLimits } from '../../src/engine/tables.ts'
 import { Model } from '../support/model.ts'
 import { endOf, living, type ModelKey, restEnd, stateOf } from '../support/model-key.ts'
 
-const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe'])
+const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'listLeases', 'describe'])
 const GONE = ['lease_ended', 'lease_not_found', 'pool_not_found']
 const MAX_LOST = 30
 
@@ -114,9 +120,10 @@ export class History {
   }
 
   /** One lease of an acquire that was granted more before, or goes on later. */
-  grant(pool: string, lease: Lease, ttlMs: number | undefined, now: number): void {
+  grant(pool: string, lease: Lease, { ttlMs, holder }: AcquireOperation, now: number): void {
     const { keyId } = lease
-    this.operation(pool, { op: 'acquire', count: 1, ttlMs, keyId }, { leases: [lease] }, now)
+    const operation: Operation = { op: 'acquire', count: 1, ttlMs, holder, keyId }
+    this.operation(pool, operation, { leases: [lease] }, now)
   }
 
   hasFree(pool: string, now: number): boolean {
@@ -219,6 +226,8 @@ export function isRead({ op }: Operation): boolean {
 
 function hasChanged(operation: Operation, told: Result): boolean {
   if (isRead(operation) || isRefusal(told)) return false
+  if ('revoked' in told) return told.revoked > 0
+  if ('keyIds' in told) return told.keyIds.length > 0
   return !('released' in told) || told.released
 }
 

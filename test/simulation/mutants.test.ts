@@ -63,7 +63,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     promise: 'unblocking a free key changes nothing',
-    file: 'perform.ts',
+    file: 'lease-operations.ts',
     find: '!== State.leased) return REFUSED.key_not_leased\n  if (operation.leaseId',
     replace: '=== State.disabled) return REFUSED.key_not_leased\n  if (operation.leaseId',
   },
