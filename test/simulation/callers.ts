@@ -38,6 +38,11 @@ const POLICIES: Policy[] = [
 /** More than there is room for. */
 export const POOL_NAMES = ['default', 'a', 'b', 'c', 'd', 'storm', 'other']
 
+const NAMES = ['a', 'b', 'c']
+/** Whose leases are: mostly nobody's who has a name. */
+const HOLDERS = [undefined, undefined, ...NAMES]
+const VALUES = 40
+
 /** Kinds of operations, the frequent ones counted more than once. */
 const KINDS = 24
 
@@ -116,7 +121,10 @@ export class Callers {
     const keyId = key.id
     const leaseId = this.#leaseId(key, lost)
     const chosen = random.chance(0.5) ? random.pick(this.#habits)! : random.below(KINDS)
-    if (chosen < 6) return { op: 'acquire', count: 1 + random.below(3), ttlMs: this.#ttlMs() }
+    const holder = random.pick(HOLDERS)
+    if (chosen < 5)
+      return { op: 'acquire', count: 1 + random.below(3), ttlMs: this.#ttlMs(), holder }
+    if (chosen < 6) return this.#byHolder(random.pick(NAMES)!)
     if (chosen < 7) return { op: 'acquire', count: 1, ttlMs: this.#ttlMs(), keyId }
     if (chosen < 9) return { op: 'keepAlive', keyId }
     if (chosen < 10) return { op: 'unblock', keyId, leaseId: random.pick([undefined, leaseId]) }
@@ -144,11 +152,40 @@ export class Callers {
 
   #create(count: number): Operation {
     const random = this.#random
+    if (random.chance(0.15)) return this.#import(count)
     if (random.chance(0.7)) return { op: 'create', count }
     return { op: 'create', count, lifetimeMs: random.pick([null, 1, SECOND, 10 * SECOND])! }
   }
 
+  /** Of values that are few, so that they come twice. */
+  #import(count: number): Operation {
+    const random = this.#random
+    const keys = Array.from({ length: count }, () => {
+      const number = random.below(VALUES)
+      return {
+        value: { sealed: `sealed ${number}`, digest: `digest ${number}` },
+        name: random.pick([null, ...NAMES])!,
+        metadata: random.pick([null, '{}'])!,
+        // Where keys live for ever, nobody has to wait for one.
+        lifetimeMs: random.pick([undefined, SECOND, SECOND, 10 * SECOND]),
+      }
+    })
+    return { op: 'import', keys, onDuplicate: random.chance(0.8) ? 'skip' : 'refuse' }
+  }
+
+  #byHolder(holder: string): Operation {
+    const random = this.#random
+    const limit = 1 + random.below(5)
+    return random.chance(0.5)
+      ? { op: 'listLeases', limit, holder }
+      : { op: 'revokeLeases', holder, limit, grantedBy: Number.MAX_SAFE_INTEGER }
+  }
+
   #update(keyId: string): Operation {
+    if (this.#random.chance(0.3)) {
+      const name = this.#random.pick([undefined, null, ...NAMES])
+      return { op: 'update', keyId, name, metadata: this.#random.pick([undefined, null, '{}']) }
+    }
     const disabled = this.#random.pick([true, false, undefined])
     const reason = this.#reason()
     return this.#random.chance(0.5)

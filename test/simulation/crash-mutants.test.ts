@@ -157,6 +157,24 @@ const MUTANTS: (Edit & { promise: string })[] = [
     replace: '',
   },
   {
+    promise: 'values, names and metadata are kept',
+    file: 'engine/details.ts',
+    find: 'this.#save(`key/${slot}`, isNone ? null : JSON.stringify(detail))',
+    replace: '',
+  },
+  {
+    promise: 'a value is free again once its key is gone',
+    file: 'engine/details.ts',
+    find: 'if (before !== undefined) this.#removeDigest(before, slot)',
+    replace: '',
+  },
+  {
+    promise: 'holders are kept',
+    file: 'engine/holders.ts',
+    find: 'this.#save(`holder/${number}`, JSON.stringify(saved))',
+    replace: 'void saved',
+  },
+  {
     promise: 'a key has nothing of the one that had its slot before',
     file: 'engine/unsaved.ts',
     find: 'this.#needless.set(slot, [name])',
@@ -311,7 +329,7 @@ const MUTANTS: (Edit & { promise: string })[] = [
 ]
 
 /** Each breach is found within so many seeds. */
-const SEEDS = 150
+const SEEDS = 300
 const OPTIONS = { steps: 1500, stormKeys: 60 }
 
 /** What the first simulation has against the sources that has anything; null if all find them right. */

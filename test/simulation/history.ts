@@ -3,7 +3,13 @@
  * is a beginning of it, and what a store goes on from must be the model after just that beginning.
  */
 import assert from 'node:assert/strict'
-import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
+import {
+  type AcquireOperation,
+  isRefusal,
+  type Lease,
+  type Operation,
+  type Result,
+} from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import type { TableLimits } from '../../src/engine/tables.ts'
 import type { Repeatable } from '../../src/service/requests.ts'
@@ -11,7 +17,14 @@ import { Model } from '../support/model.ts'
 import { endOf, living, type ModelKey, restEnd, stateOf } from '../support/model-key.ts'
 import type { Sighting } from './sightings.ts'
 
-const READS = new Set<Operation['op']>(['show', 'showLease', 'list', 'describe', 'recall'])
+const READS = new Set<Operation['op']>([
+  'show',
+  'showLease',
+  'list',
+  'listLeases',
+  'describe',
+  'recall',
+])
 const GONE = ['lease_ended', 'lease_not_found', 'pool_not_found']
 /** What a repeat may be told instead of what it was told before. */
 const FORGIVEN = ['lease_ended', 'pool_not_found', 'request_in_progress']
@@ -195,9 +208,10 @@ export class History {
   }
 
   /** One lease of an acquire that was granted more before, or goes on later. */
-  grant(pool: string, lease: Lease, ttlMs: number | undefined, now: number): void {
+  grant(pool: string, lease: Lease, { ttlMs, holder }: AcquireOperation, now: number): void {
     const { keyId } = lease
-    this.operation(pool, { op: 'acquire', count: 1, ttlMs, keyId }, { leases: [lease] }, now)
+    const operation: Operation = { op: 'acquire', count: 1, ttlMs, holder, keyId }
+    this.operation(pool, operation, { leases: [lease] }, now)
   }
 
   hasFree(pool: string, now: number): boolean {
@@ -311,6 +325,8 @@ export function isRead({ op }: Operation): boolean {
 function hasChanged(operation: Operation, told: Result): boolean {
   if (isRead(operation) || isRefusal(told)) return false
   if ('remembered' in told) return told.remembered
+  if ('revoked' in told) return told.revoked > 0
+  if ('keyIds' in told) return told.keyIds.length > 0
   return !('released' in told) || told.released
 }
 

@@ -218,7 +218,7 @@ export class Observer implements Watcher {
     if (granted.size > 0 && 'leases' in told && operation.op === 'acquire') {
       for (const lease of still) assert(told.leases.includes(lease), 'a lease was forgotten')
       for (const lease of told.leases) {
-        if (!granted.has(lease.leaseId)) history.grant(pool, lease, operation.ttlMs, now)
+        if (!granted.has(lease.leaseId)) history.grant(pool, lease, operation, now)
       }
       const all = told.leases.length === operation.count
       assert(all || !history.hasFree(pool, now), 'a key was left over')
@@ -236,7 +236,7 @@ export class Observer implements Watcher {
     if (operation.op !== 'acquire') return
     for (const lease of run.leases) {
       if (granted.has(lease.leaseId)) continue
-      this.#world.history.grant(run.pool, lease, operation.ttlMs, now)
+      this.#world.history.grant(run.pool, lease, operation, now)
       this.#world.saw('an acquire was interrupted after its first leases')
       granted.set(lease.leaseId, lease)
     }
