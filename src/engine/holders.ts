@@ -104,14 +104,14 @@ export class Holders {
   }
 
   /**
-   * One who had left and came back may have two numbers on disk. The one with the latest lease is in use; of the
-   * other there are only leases that time has ended, for else it would not have been given back.
+   * One who had left and came back may have two numbers on disk. That of the newest lease is in use; of the other
+   * there are only leases that time has ended, for else it would not have been given back.
    */
   #name(holder: Holder, tokenOf: (hold: number) => number): void {
     const key = keyOf(holder.pool, holder.name)
     const other = this.#byName.get(key)
-    const latest = ({ first }: Holder): number => tokenOf(this.#holds.previous(first))
-    if (other === undefined || latest(holder) > latest(other)) this.#byName.set(key, holder)
+    const newest = ({ first }: Holder): number => tokenOf(this.#holds.previous(first))
+    if (other === undefined || newest(holder) > newest(other)) this.#byName.set(key, holder)
   }
 
   #meet(pool: number, name: string): Holder {

@@ -139,7 +139,7 @@ suite('holders', () => {
         holders.add(hold, pool, name)
         assertHeld(holders, [{ hold, pool, name, token: 0 }])
       }),
-      { numRuns: 300 },
+      { numRuns: 2000 },
     )
   })
 
