@@ -164,9 +164,9 @@ const MUTANTS: (Edit & { promise: string })[] = [
   },
   {
     promise: 'a value is free again once its key is gone',
-    file: 'engine/details.ts',
-    find: 'if (before !== undefined) this.#removeDigest(before, slot)',
-    replace: '',
+    file: 'engine/pool.ts',
+    find: 'return slot !== undefined && this.settleKey(slot, now) ? slot : 0',
+    replace: 'return now > 0 ? (slot ?? 0) : 0',
   },
   {
     promise: 'holders are kept',
