@@ -21,6 +21,8 @@ import { tokenRoutes } from './v1/tokens.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
 
+const JSON_BODY = 'application/json'
+const FORM = 'application/x-www-form-urlencoded'
 const JSON_TYPE = /^application\/([\w.-]+\+)?json\s*(;|$)/i
 const FORM_TYPE = /^application\/x-www-form-urlencoded\s*(;|$)/i
 /** What a name of a field looks like. */
@@ -128,23 +130,21 @@ export class HttpServer {
     })
     await app.register((scope, _options, done) => {
       scope.removeAllContentTypeParsers()
-      // Who is named is found at once; whom only `*` finds is taken apart each time.
-      const types = ['application/json', '*']
-      scope.addContentTypeParser(types, { parseAs: 'string' }, (request, body, done) => {
+      scope.addContentTypeParser(types(FORM), { parseAs: 'string' }, (request, body, done) => {
         const type = request.headers['content-type']
         if (type !== undefined && FORM_TYPE.test(type)) parseForm(body as string, done)
-        else done(malformed('The body is a form: Content-Type: application/x-www-form-urlencoded.'))
+        else done(malformed(`The body is a form: Content-Type: ${FORM}.`))
       })
       introspectionRoutes(scope, orchestrator)
       done()
     })
     await app.register((scope, _options, done) => {
       scope.removeAllContentTypeParsers()
-      scope.addContentTypeParser('*', { parseAs: 'string' }, (request, body, done) => {
+      scope.addContentTypeParser(types(JSON_BODY), { parseAs: 'string' }, (request, body, done) => {
         const type = request.headers['content-type']
         if (body === '' || (type !== undefined && JSON_TYPE.test(type)))
           parseJson(body as string, done)
-        else done(malformed('The body is read as JSON only: say Content-Type: application/json.'))
+        else done(malformed(`The body is read as JSON only: say Content-Type: ${JSON_BODY}.`))
       })
       poolRoutes(scope, orchestrator)
       keyRoutes(scope, orchestrator)
@@ -201,6 +201,11 @@ function refuseOtherMethods(app: FastifyInstance, url: string, methods: string[]
       return sendProblem(reply, 'method_not_allowed', `Use ${methods.join(' or ')}.`)
     },
   })
+}
+
+/** What is named is found at once; what only `*` finds is taken apart each time. */
+function types(usual: string): string[] {
+  return [usual, '*']
 }
 
 /** A field that comes twice is a list, which no schema here takes. */
