@@ -1,21 +1,20 @@
 /** Real gateways in front of a real server, set up as docs/gateways.md says. */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
-import { type AddressInfo, connect, createServer as createNetServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ROOT } from '../support/command.ts'
+import { freePort, listens } from '../support/ports.ts'
 import { TestServer } from '../support/server.ts'
 import { needTool } from '../support/tools.ts'
 import { assertStatus, PoolClient } from '../support/v1.ts'
 
 const VALUE = 'sk-live-27182818'
-const START_MS = 20_000
 
 interface Gateway {
   /** Of its block in the document. */
@@ -74,31 +73,6 @@ async function guarded(): Promise<{
     server.closeAllConnections()
   }
   return { port: (server.address() as AddressInfo).port, seen, close }
-}
-
-async function freePort(): Promise<number> {
-  const server = createNetServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-async function listens(port: number, child: ChildProcess): Promise<void> {
-  const deadline = Date.now() + START_MS
-  for (;;) {
-    const socket = connect(port, '127.0.0.1')
-    const isThere = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    )
-    socket.destroy()
-    if (isThere) return
-    assert.equal(child.exitCode, null, 'the gateway has ended')
-    assert(Date.now() < deadline, 'the gateway does not listen')
-    await sleep(50)
-  }
 }
 
 for (const { language, program, whole, args } of GATEWAYS) {

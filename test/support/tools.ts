@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path'
 const PACKAGES: Record<string, string> = {
   'mkfs.xfs': 'xfsprogs',
   mount: 'mount',
+  promtool: 'prometheus',
   setpriv: 'util-linux',
 }
 const INSTALL_MS = 120_000
