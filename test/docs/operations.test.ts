@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { listeningPort, startCli } from '../support/command.ts'
-import { blocksOf, Reader } from '../support/shown-commands.ts'
+import { listeningPort, ROOT, startCli } from '../support/command.ts'
+import { blocksIn, Reader } from '../support/shown-commands.ts'
 import { needTool } from '../support/tools.ts'
 
 const SECRET = 'a-secret-that-an-operator-drew-at-random'
@@ -25,9 +25,9 @@ test('the commands of docs/operations.md do what it says', async () => {
     headers: { ...headers, 'content-type': 'application/json' },
   })
   reader.has('encryption.key', readFileSync(join(directory, 'data/encryption.key'), 'utf8'))
-  const blocks = blocksOf('docs/operations.md', 'sh')
+  const blocks = blocksIn(readFileSync(join(ROOT, 'docs/operations.md'), 'utf8'), 'sh')
   assert(blocks.length >= 6)
-  const said = await reader.follow(blocks, port)
+  const said = await reader.follow(blocks, { 3000: port })
   assert.match(said, /token_orchestrator_keys\{pool="default",state="available"\} 7/)
   assert.match(said, /restored: no faults\. 7 keys in 1 pools/)
   assert.match(readFileSync(join(directory, 'prometheus.token'), 'utf8'), /^tok_\w+/)
