@@ -33,6 +33,28 @@ export const COMMANDS: Record<string, Listed> = {
     summary: 'make, import, export, enable, disable and delete keys',
     load: async () => asEntry('keys', (await import('./remote/keys.ts')).keys),
   },
+  leases: {
+    usage: 'COMMAND',
+    summary: 'look who holds what; lease, renew, release, revoke',
+    load: async () => asEntry('leases', (await import('./remote/leases.ts')).leases),
+  },
+  tokens: {
+    usage: 'COMMAND',
+    summary: 'make, list and delete access tokens',
+    load: async () => asEntry('tokens', (await import('./remote/tokens.ts')).tokens),
+  },
+  status: {
+    usage: '[POOL...]',
+    summary: 'show what a server and its pools are at',
+    load: async () => {
+      const { commandHelp, runCommand } = await import('./remote/command.ts')
+      const { status } = await import('./remote/status.ts')
+      return {
+        help: () => commandHelp('status', status),
+        run: (args, env) => runCommand(status, args, env),
+      }
+    },
+  },
   backup: {
     usage: 'FILE',
     summary: 'copy what a running server has saved',

@@ -17,11 +17,15 @@ test('the commands of docs/cli.md do what it says', async () => {
   await using server = await TestServer.start()
   using reader = new Reader()
   reader.has('keys.csv', KEYS)
+  reader.has('pools.yaml', blocksIn(TEXT, 'yaml')[0]!)
   const said = await reader.follow(blocksIn(TEXT, 'sh'), { 3000: server.port })
   assert.match(said, /imported 2 keys; 0 were there already/)
   assert.match(said, /disabled [0-9a-f-]{36}\n/)
   assert.match(said, /^[0-9a-f-]{36} +billing +disabled/m)
   assert.match(said, /deleted [0-9a-f-]{36}\n/)
+  assert.match(said, /1 pools would be made, 1 would be changed, 0 as they are\n/)
+  assert.match(said, /renewed until 20.*\n[^]*worker-7 +20[^]*\nreleased\nrevoked 0 leases\n/)
+  assert.match(said, /worker 7 +leases +llm +20/)
 })
 
 test('docs/cli.md shows each command that asks a server', async () => {

@@ -13,8 +13,8 @@ const PATIENCE_MS = 60_000
 export interface CommandOptions {
   env?: Record<string, string>
   cwd?: string
-  /** All that it finds on its standard input. */
-  input?: string
+  /** All that it finds on its standard input; null: that stays open, to type. */
+  input?: string | null
 }
 
 /** A running command and what it has said so far. `await using` ends it, and whatever it started. */
@@ -36,7 +36,8 @@ export class Command implements AsyncDisposable {
       detached: true, // a process group, so that what npm or a shell starts can be ended too
     })
     // Who does not read to the end is not to be blamed for it.
-    this.#process.stdin?.on('error', () => undefined).end(input)
+    this.#process.stdin?.on('error', () => undefined)
+    if (typeof input === 'string') this.#process.stdin!.end(input)
     for (const stream of ['stdout', 'stderr'] as const) {
       this.#process[stream]!.setEncoding('utf8').on('data', (text: string) => {
         this[stream] += text
@@ -51,6 +52,11 @@ export class Command implements AsyncDisposable {
         resolve(code)
       })
     })
+  }
+
+  /** On its standard input, which is there where it was given one. */
+  type(text: string): void {
+    this.#process.stdin!.write(text)
   }
 
   kill(signal: NodeJS.Signals): void {

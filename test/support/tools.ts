@@ -9,6 +9,7 @@ const PACKAGES: Record<string, string> = {
   'mkfs.xfs': 'xfsprogs',
   mount: 'mount',
   promtool: 'prometheus',
+  script: 'bsdutils',
   setpriv: 'util-linux',
   'systemd-analyze': 'systemd',
 }

@@ -50,8 +50,28 @@ export class Api {
     return new Api(text, readToken('--token-file', tokenFile, 'TOKEN_ORCHESTRATOR_TOKEN', env))
   }
 
+  get url(): string {
+    return new URL(this.#url).origin
+  }
+
   /** @throws ApiError where the server refuses, or none answers. */
   async ask<T>(method: string, path: string, body?: object): Promise<T> {
+    const { status, answer } = await this.#send(method, path, body)
+    if (status < 400) return answer as T
+    throw refusal(status, answer as Problem)
+  }
+
+  /** What /readyz says, which is an answer where it is no too. */
+  async readiness(): Promise<string> {
+    const { answer } = await this.#send('GET', '/readyz')
+    return (answer as { status: string }).status
+  }
+
+  async #send(
+    method: string,
+    path: string,
+    body?: object,
+  ): Promise<{ status: number; answer: unknown }> {
     const url = new URL(path, this.#url)
     const headers: Record<string, string> = {}
     if (this.#token !== undefined) headers.authorization = `Bearer ${this.#token}`
@@ -68,10 +88,8 @@ export class Api {
       throw new ApiError('unreachable', `no server answers at ${url.origin}: ${why}`)
     }
     const answer = parse(text)
-    if (answer === undefined)
-      throw new ApiError('not_ours', `${url.origin} is no Token Orchestrator: it answers ${status}`)
-    if (status < 400) return answer as T
-    throw refusal(status, answer as Problem)
+    if (answer !== undefined) return { status, answer }
+    throw new ApiError('not_ours', `${url.origin} is no Token Orchestrator: it answers ${status}`)
   }
 
   /** What is there, or null where the server says by that code that it is not. */

@@ -131,16 +131,8 @@ function listing(pool: string, state: string | undefined): string {
 
 async function list(call: Call): Promise<undefined> {
   const { api, out, text, words } = call
-  const limit = limitOf(call)
-  const found: Key[] = []
-  // One more, to see whether there is any.
-  for await (const page of api.pages<Key>(listing(words[0]!, text('state')), 'keys', limit + 1)) {
-    const some = page.slice(0, limit - found.length)
-    if (out.json) await out.list(some, HEAD, cells)
-    found.push(...some)
-    if (some.length < page.length) out.note('There are more: --limit NUMBER, or --all.')
-  }
-  if (!out.json) await out.list(found, HEAD, cells)
+  const path = listing(words[0]!, text('state'))
+  await out.listing((most) => api.pages<Key>(path, 'keys', most), limitOf(call), HEAD, cells)
 }
 
 async function show({ api, out, words }: Call): Promise<undefined> {

@@ -60,17 +60,27 @@ export class Output {
     const rows = flat(value)
     const width = Math.max(...rows.map(([name]) => name.length))
     for (const [name, cell] of rows)
-      await this.write(`${bold(name.padEnd(width))}${GAP}${shown(cell)}\n`)
+      await this.write(`${styledText('bold', name.padEnd(width))}${GAP}${shown(cell)}\n`)
   }
 
-  /** Objects, a row each or a line of JSON each. */
-  async list<T extends object>(
-    values: T[],
+  /** What a listing of the server has, a row each or a line of JSON each, as many as the limit. */
+  async listing<T extends object>(
+    pagesOf: (limit: number) => AsyncIterable<T[]>,
+    limit: number,
     head: string[],
     cells: (value: T) => Cell[],
   ): Promise<void> {
-    if (this.json) for (const value of values) await this.line(value)
-    else await this.write(tableOf(head, values.map(cells)))
+    const rows: Cell[][] = []
+    let count = 0
+    // One more, to see whether there is any.
+    for await (const page of pagesOf(limit + 1)) {
+      const some = page.slice(0, limit - count)
+      if (this.json) for (const value of some) await this.line(value)
+      else rows.push(...some.map(cells))
+      count += some.length
+      if (some.length < page.length) this.note('There are more: --limit NUMBER, or --all.')
+    }
+    if (!this.json) await this.write(tableOf(head, rows))
   }
 }
 
@@ -88,7 +98,9 @@ export function tableOf(head: string[], rows: Cell[][]): string {
   const lines = rows.map((row, y) =>
     row.map((cell, at) => styled(cell, padded(texts[y]![at]!, at))).join(GAP),
   )
-  return [bold(head.map(padded).join(GAP)), ...lines].map((line) => `${line.trimEnd()}\n`).join('')
+  return [styledText('bold', head.map(padded).join(GAP)), ...lines]
+    .map((line) => `${line.trimEnd()}\n`)
+    .join('')
 }
 
 /** The state in its colour. */
@@ -101,13 +113,13 @@ export function harmless(text: string): string {
   return text.replace(/\p{C}/gu, '\ufffd')
 }
 
-export function bold(text: string): string {
-  return styleText('bold', text, { stream: process.stdout })
+/** In that style where stdout is a terminal that has colours. */
+export function styledText(style: Style, text: string): string {
+  return styleText(style, text, { stream: process.stdout })
 }
 
 function styled(cell: Cell, text: string): string {
-  if (typeof cell !== 'object' || cell === null) return text
-  return styleText(cell.style, text, { stream: process.stdout })
+  return typeof cell !== 'object' || cell === null ? text : styledText(cell.style, text)
 }
 
 function shown(cell: Cell): string {

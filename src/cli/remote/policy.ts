@@ -67,3 +67,16 @@ function readField(field: Field, value: unknown, place: string): number | null {
     field === 'maxKeys' ? 'a whole number' : `a duration like 500ms, 60s, 5m or 1h${never}`
   throw new ConfigError(`${place} must be ${must}, not ${JSON.stringify(value)}`)
 }
+
+/** The same the other way: the longest unit that a duration is a whole number of. */
+export function policyText(field: Field, value: number | null): string {
+  if (value === null) return 'never'
+  if (field === 'maxKeys' || value === 0) return String(value)
+  const units: [number, string][] = [
+    [3_600_000, 'h'],
+    [60_000, 'm'],
+    [1000, 's'],
+  ]
+  const [unitMs, unit] = units.find(([unitMs]) => value % unitMs === 0) ?? [1, 'ms']
+  return `${value / unitMs}${unit}`
+}

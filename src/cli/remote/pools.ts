@@ -3,9 +3,8 @@ import type { Pool, ShownPool } from '../../http/contract/pools.ts'
 import { ConfigError } from '../../config.ts'
 import { path } from './api.ts'
 import type { Call, Group } from './command.ts'
-import { POLICY_FLAGS, policyFrom } from './policy.ts'
-
-const NEVER = 'never'
+import { apply } from './apply.ts'
+import { POLICY_FLAGS, policyFrom, policyText } from './policy.ts'
 
 export const pools: Group = {
   summary: 'Pools of keys, and their policies.',
@@ -25,6 +24,7 @@ export const pools: Group = {
       flags: POLICY_FLAGS,
       run: set,
     },
+    apply,
     delete: {
       usage: 'POOL',
       summary: 'Delete a pool',
@@ -36,13 +36,12 @@ export const pools: Group = {
 
 async function list({ api, out }: Call): Promise<undefined> {
   const head = ['POOL', 'KEY LIFETIME', 'LEASE TTL', 'COOLDOWN', 'MAX KEYS']
-  const all: Pool[] = []
-  for await (const page of api.pages<Pool>('/v1/pools', 'pools')) all.push(...page)
-  await out.list(all, head, ({ name, policy }) => [
+  const pages = (): AsyncIterable<Pool[]> => api.pages('/v1/pools', 'pools')
+  await out.listing(pages, Infinity, head, ({ name, policy }) => [
     name,
-    durationText(policy.keyLifetimeMs),
-    durationText(policy.leaseTtlMs),
-    durationText(policy.cooldownMs),
+    policyText('keyLifetimeMs', policy.keyLifetimeMs),
+    policyText('leaseTtlMs', policy.leaseTtlMs),
+    policyText('cooldownMs', policy.cooldownMs),
     policy.maxKeys,
   ])
 }
@@ -76,16 +75,4 @@ async function remove({ api, out, isSet, words }: Call): Promise<undefined> {
   const force = isSet('force') ? '?force=true' : ''
   await api.ask('DELETE', path`/v1/pools/${name}` + force)
   await out.done(`deleted the pool ${name}`, { deleted: name })
-}
-
-/** The longest unit that it is a whole number of. */
-export function durationText(ms: number | null): string {
-  if (ms === null) return NEVER
-  const units: [number, string][] = [
-    [3_600_000, 'h'],
-    [60_000, 'm'],
-    [1000, 's'],
-  ]
-  const [unitMs, unit] = units.find(([unit]) => ms > 0 && ms % unit === 0) ?? [1, 'ms']
-  return ms === 0 ? '0' : `${ms / unitMs}${unit}`
 }
