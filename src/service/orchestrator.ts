@@ -241,6 +241,10 @@ export class Orchestrator {
     return this.#waiters.count(pool)
   }
 
+  get allWaiters(): number {
+    return this.#waiters.total
+  }
+
   putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
     return this.#store.putPool(name, policy)
   }
