@@ -13,6 +13,7 @@ import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './lis
 import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
 import { batchRoutes } from './v1/batch.ts'
+import { eventRoutes } from './v1/events.ts'
 import { introspectionRoutes } from './v1/introspection.ts'
 import { keyRoutes } from './v1/keys.ts'
 import { leaseRoutes } from './v1/leases.ts'
@@ -121,6 +122,7 @@ export class HttpServer {
     operationalRoutes(app, orchestrator)
     backupRoute(app, orchestrator)
     documentRoutes(app)
+    eventRoutes(app, orchestrator, access)
     await app.register((scope, _options, done) => {
       scope.addContentTypeParser(JSON_TYPE, { parseAs: 'string' }, (_request, body, done) => {
         parseJson(body as string, done)
