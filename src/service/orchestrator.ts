@@ -243,6 +243,10 @@ export class Orchestrator {
     return this.#waiters.count(pool)
   }
 
+  get allWaiters(): number {
+    return this.#waiters.total
+  }
+
   async putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
     const put = await this.#store.putPool(name, policy)
     if (typeof put === 'string') this.events.policyChanged(name)
