@@ -41,6 +41,8 @@ export class Tables {
   readonly changeCounts: number[] = CHANGE_NAMES.map(() => 0)
   /** Set by who wants to be told of each change, not only its count. */
   onChange: ((change: Change) => void) | null = null
+  /** Whether he wants it now; asked before each change. */
+  isHeard = (): boolean => true
   /** Set by who saves what has changed. */
   unsaved: Unsaved | null = null
   /** Set by who wants to be told that a pool, by name, may have a key to give. */
@@ -132,7 +134,7 @@ export class Tables {
 
   changed(kind: ChangeKind, pool: string, slot: number): void {
     this.changeCounts[kind]!++
-    if (this.onChange === null) return
+    if (this.onChange === null || !this.isHeard()) return
     const { rows } = this
     this.onChange({
       kind: CHANGE_NAMES[kind]!,

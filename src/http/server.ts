@@ -15,6 +15,7 @@ import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
 import { type TracedRequest, traceRequests } from './tracing.ts'
 import { batchRoutes } from './v1/batch.ts'
+import { eventRoutes } from './v1/events.ts'
 import { introspectionRoutes } from './v1/introspection.ts'
 import { keyRoutes } from './v1/keys.ts'
 import { leaseRoutes } from './v1/leases.ts'
@@ -129,6 +130,7 @@ export class HttpServer {
     operationalRoutes(app, orchestrator)
     backupRoute(app, orchestrator)
     documentRoutes(app)
+    eventRoutes(app, orchestrator, access)
     await app.register((scope, _options, done) => {
       scope.addContentTypeParser(JSON_TYPE, { parseAs: 'string' }, (_request, body, done) => {
         parseJson(body as string, done)

@@ -83,6 +83,8 @@ export interface StoreEvents {
   available?: (pool: string) => void
   /** Something has happened for good, in this order. */
   changed?: (changes: readonly Change[]) => void
+  /** Whether anybody wants to be told what changes now; unless it is given, somebody always does. */
+  isHeard?: () => boolean
   /** Whether it can do all that is asked for. While storage is full it refuses what would change something. */
   health?: (health: 'ok' | 'storage_full') => void
   /** It cannot go on: the process should end, and a new one finds all that was answered. */
