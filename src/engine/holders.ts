@@ -76,10 +76,10 @@ export class Holders {
     this.#byNumber[number] = { number, pool, name, first: 0 }
   }
 
-  /** A lease from before a restart. */
-  restoreLease(hold: number): void {
+  /** A lease of a key of that pool, from before a restart. */
+  restoreLease(hold: number, pool: number): void {
     const holder = this.#byNumber[this.#holds.holder(hold)]
-    if (holder !== undefined) this.#enter(hold, holder)
+    if (holder?.pool === pool) this.#enter(hold, holder)
     else this.#holds.setHolder(hold, 0) // it is over, and its holder was forgotten
   }
 

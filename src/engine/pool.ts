@@ -235,7 +235,7 @@ export class Pool {
     this.sets.add(slot, state)
     this.#lives.set(slot, rows.expiresAt(slot))
     this.#align(slot, state)
-    if (state === State.leased) this.#tables.holders.restoreLease(rows.hold(slot))
+    if (state === State.leased) this.#tables.holders.restoreLease(rows.hold(slot), this.number)
   }
 
   /** Ends a lease or cooldown whose time is over. */

@@ -122,11 +122,17 @@ suite('holders', () => {
         }
         for (let hold = 1; hold <= onDisk.length; hold++) take(holds)
         const tokens = new Map(onDisk.map(({ hold, token }) => [hold, token]))
-        for (const { hold, number } of shuffled(onDisk)) {
+        for (const { hold, pool, number } of shuffled(onDisk)) {
           holds.setHolder(hold, number)
-          holders.restoreLease(hold)
+          holders.restoreLease(hold, pool)
         }
         holders.restored((hold) => tokens.get(hold)!)
+        const poolOf = new Map(onDisk.map(({ hold, pool }) => [hold, pool]))
+        for (const [pool, name] of POOLS.flatMap((pool) =>
+          NAMES.map((name) => [pool, name] as const),
+        )) {
+          for (const hold of holders.leases(pool, name)) assert.equal(poolOf.get(hold), pool)
+        }
         // Whoever looks at a lease that is over ends it first.
         for (const { hold, lapsed } of shuffled(onDisk)) if (lapsed) holders.remove(hold)
         assertHeld(holders, held)
@@ -148,7 +154,7 @@ suite('holders', () => {
     const hold = take(holds)
     assert.equal(holders.nameOf(hold), null)
     holders.remove(hold)
-    holders.restoreLease(hold)
+    holders.restoreLease(hold, POOLS[0]!)
     holders.restored(() => 0)
     assert.equal(holders.nameOf(hold), null)
   })
@@ -157,7 +163,7 @@ suite('holders', () => {
     const { holds, holders } = setUp()
     const hold = take(holds)
     holds.setHolder(hold, 7)
-    holders.restoreLease(hold)
+    holders.restoreLease(hold, POOLS[0]!)
     assert.equal(holders.nameOf(hold), null)
     assert.equal(holds.holder(hold), 0)
   })

@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict'
 import { after, before, test, type TestContext } from 'node:test'
-import { type CrashOptions, simulateCrashes } from './crash-simulation.ts'
-import { type Sighting, SIGHTINGS } from './sightings.ts'
+import { type CrashOptions, LARGE, simulateCrashes, SMALL } from './crash-simulation.ts'
+import { SIGHTINGS, type Sightings } from './sightings.ts'
 import { Copies, type Edit, SMALL_SLICES, type StoreSources } from './store-copies.ts'
 
 const { SIMULATION_SEED, SIMULATION_SEEDS } = process.env
 const FIRST_SEED = Number(SIMULATION_SEED ?? 1)
 /** How many seeds: those given, else one that is to be looked into, else some. */
 const SEEDS = Number(SIMULATION_SEEDS ?? (SIMULATION_SEED === undefined ? 120 : 1))
-const STEPS = 1500
 
-const sightings = new Set<Sighting>()
+const sightings: Sightings = new Map()
 let copies: Copies
 
 before(async () => {
@@ -37,11 +36,11 @@ async function simulateAll(
 }
 
 test('what was answered outlives every crash; what was not is there whole or not at all', async (t) => {
-  await simulateAll(t, SMALL_SLICES, SEEDS, { steps: STEPS, stormKeys: 60 })
+  await simulateAll(t, SMALL_SLICES, SEEDS, SMALL)
 })
 
 test('the same with slices and chunks as large as they are', async (t) => {
-  await simulateAll(t, [], Math.ceil(SEEDS / 4), { steps: STEPS, stormKeys: 300 })
+  await simulateAll(t, [], Math.ceil(SEEDS / 4), LARGE)
 })
 
 test('the simulations came across all that they are for', (t) => {
@@ -51,7 +50,7 @@ test('the simulations came across all that they are for', (t) => {
 
 test('a seed says all: what happened once happens again', async () => {
   const sources = await copies.load(SMALL_SLICES)
-  const options = { seed: FIRST_SEED, steps: 5 * STEPS, stormKeys: 60 }
+  const options = { ...SMALL, seed: FIRST_SEED, steps: 7500 }
   const first = await simulateCrashes(sources, options)
   assert.deepEqual(await simulateCrashes(sources, options), first)
 })

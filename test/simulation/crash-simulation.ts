@@ -12,7 +12,7 @@ import type { Call } from './calls.ts'
 import { Callers, type Request } from './callers.ts'
 import { History } from './history.ts'
 import { Observer } from './observer.ts'
-import type { Sighting } from './sightings.ts'
+import type { Sightings } from './sightings.ts'
 import { SimulatedClock } from './simulated-clock.ts'
 import { SimulatedProcess, type World } from './simulated-process.ts'
 import { SlowDisk } from './slow-disk.ts'
@@ -25,7 +25,14 @@ export interface CrashOptions {
   steps: number
   /** Keys of a storm: those that are made, or come free, in the same millisecond. */
   stormKeys: number
+  /** Called with all that happens, in order. */
+  onNote?: (what: string) => void
 }
+
+/** A small state, which goes with small slices. */
+export const SMALL = { steps: 1500, stormKeys: 60 }
+/** One that needs slices as large as they are. */
+export const LARGE = { steps: 1500, stormKeys: 300 }
 
 export interface Outcome {
   /** Of all that has happened, in order. */
@@ -62,7 +69,7 @@ type Action =
 export async function simulateCrashes(
   sources: StoreSources,
   options: CrashOptions,
-  sightings = new Set<Sighting>(),
+  sightings: Sightings = new Map(),
 ): Promise<Outcome> {
   const simulation = new CrashSimulation(sources, options, sightings)
   try {
@@ -95,7 +102,7 @@ class CrashSimulation {
   #hasRoom = true
   #time = START
 
-  constructor(sources: StoreSources, options: CrashOptions, sightings: Set<Sighting>) {
+  constructor(sources: StoreSources, options: CrashOptions, sightings: Sightings) {
     const random = new SeededRandom(options.seed)
     const limits = { maxTotalKeys: options.stormKeys * 3, maxPools: MAX_PLACES }
     this.#options = options
@@ -106,7 +113,9 @@ class CrashSimulation {
       this.#handedOver(group)
     })
     this.#history = new History(limits)
-    this.#saw = (sighting) => sightings.add(sighting)
+    this.#saw = (sighting) => {
+      sightings.set(sighting, (sightings.get(sighting) ?? 0) + 1)
+    }
     this.#world = {
       sources,
       limits,
@@ -141,6 +150,7 @@ class CrashSimulation {
 
   #note(what: string): void {
     this.#hash.update(`${what}\n`)
+    this.#options.onNote?.(what)
     this.notes.push(what)
     if (this.notes.length > LAST_NOTES) this.notes.shift()
   }

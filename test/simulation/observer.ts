@@ -47,6 +47,7 @@ export class Observer implements Watcher {
       if (!finished && disk.underWay.length > 0) {
         saw('a call had to wait for settling while a commit was under way')
       }
+      if (!finished && run.importing !== null) saw('an import was interrupted')
       if (finished && disk.underWay.length > 0 && run.operations.every(isRead)) {
         saw('a read waited for a commit')
       }
@@ -189,8 +190,9 @@ export class Observer implements Watcher {
   /** Nobody is given a key while somebody who came before him waits for one, unless he leaves one for each. */
   #checkOrder(call: Call, leave: number, now: number): void {
     const before = this.#process.waiters.filter(({ waiting, pool }) => {
-      const { entered, deadline, isOver } = waiting!
-      return pool === call.pool && entered < call.place && !isOver && now < deadline
+      const { entered, deadline, isOver, gone } = waiting!
+      if (pool !== call.pool || entered >= call.place) return false
+      return !isOver && !gone.signal.aborted && now < deadline // else he waits no more
     })
     assert(before.length <= leave, 'somebody who waited was overtaken')
   }

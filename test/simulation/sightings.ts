@@ -18,6 +18,7 @@ export const SIGHTINGS = [
   'a call was rejected since the disk had failed',
   'a call had to wait for settling while a commit was under way',
   'an acquire was interrupted after its first leases',
+  'an import was interrupted',
   'a read waited for a commit',
   'a group held nothing but its instant',
   'groups were committed together',
@@ -50,3 +51,6 @@ export const SIGHTINGS = [
 ] as const
 
 export type Sighting = (typeof SIGHTINGS)[number]
+
+/** How often each has been come across. */
+export type Sightings = Map<Sighting, number>

@@ -49,6 +49,7 @@ export const SMALL_SLICES: Edit[] = [
     find: 'KEYS_A_LOOK = 64',
     replace: 'KEYS_A_LOOK = 4',
   },
+  { file: 'engine/import.ts', find: 'KEYS_A_TURN = 1000', replace: 'KEYS_A_TURN = 2' },
   { file: 'store/embedded/recover.ts', find: 'SLOTS_A_TURN = 10_000', replace: 'SLOTS_A_TURN = 8' },
   { file: 'store/embedded/chunks.ts', find: 'CHUNK_SLOTS = 1024', replace: 'CHUNK_SLOTS = 4' },
   {

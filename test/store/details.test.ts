@@ -125,6 +125,35 @@ suite('after a restart', () => {
     assert.equal((await lives.heldBy('b')).length, 4)
   })
 
+  test('a lease that is over is not of a holder in another pool, who has its number by now', async () => {
+    const lives = await Lives.begin()
+    await lives.store.putPool('other', { ...DEFAULT_POLICY, keyLifetimeMs: null })
+    const askOther = async (operation: Operation): Promise<object> =>
+      (await lives.store.run('other', [operation]))[0]
+    await lives.do({ op: 'create', count: 3 })
+    await askOther({ op: 'create', count: 3 })
+    await lives.do({ op: 'acquire', count: 1, holder: 'w', ttlMs: 500 })
+    await lives.clock.advance(500)
+    await lives.do({ op: 'describe' })
+    await askOther({ op: 'acquire', count: 1, holder: 'v' })
+    await lives.restart()
+    assert.partialDeepStrictEqual(await askOther({ op: 'listLeases', limit: 100, holder: 'v' }), {
+      nextCursor: null,
+      heldLeases: [{ holder: 'v' }],
+    })
+    const grantedBy = lives.clock.now()
+    assert.deepEqual(await askOther({ op: 'revokeLeases', holder: 'v', limit: 100, grantedBy }), {
+      revoked: 1,
+      more: false,
+    })
+    for (const { counts } of [
+      await lives.do({ op: 'describe' }),
+      (await askOther({ op: 'describe' })) as Answers['describe'],
+    ]) {
+      assert.partialDeepStrictEqual(counts, { available: 3, leased: 0 })
+    }
+  })
+
   test('one who had no lease for a while, and came back, is one holder', async () => {
     const lives = await Lives.begin()
     await lives.do({ op: 'create', count: 20 })
