@@ -134,6 +134,19 @@ suite('counts', () => {
     assert.deepEqual(reader.heard(), ['pool: 1 + 0 (lease_expired 1)'])
   })
 
+  test("show that a rest is over, which is nobody's change", async () => {
+    await using room = await WaitingRoom.open({ cooldownMs: 10_000 })
+    await room.create()
+    const draw = room.draw()
+    await room.turns()
+    await room.orchestrator.run('pool', [{ op: 'release', leaseId: draw.lease.leaseId }])
+    const reader = Reader.listen(room, { pools: ['pool'] })
+    await pass(room, 9000)
+    assert.deepEqual(reader.heard(), ['pool: 0 + 0 ()'])
+    await pass(room, 2000)
+    assert.deepEqual(reader.heard(), ['pool: 1 + 0 ()'])
+  })
+
   test('a thousand pools are counted in one look, the others in the next', async () => {
     await using room = await WaitingRoom.open({}, { maxPools: 2000 })
     const reader = Reader.listen(room)
