@@ -1,6 +1,6 @@
 import { CHANGE_NAMES, type Change, type ChangeKind } from './changes.ts'
 import { DeadlinePages } from './deadlines.ts'
-import { Details } from './details.ts'
+import { Details, entryName } from './details.ts'
 import { Holders } from './holders.ts'
 import { HOLD_DEADLINE_WORD, Holds } from './holds.ts'
 import { Idempotency } from './idempotency.ts'
@@ -113,7 +113,7 @@ export class Tables {
   /** What is kept beside the row of a key that is gone is of no use. */
   forgetKey(slot: number): void {
     if (this.#disabledReasons.delete(slot)) this.unsaved?.tidy(slot, `reason/${slot}`)
-    if (this.details.forget(slot)) this.unsaved?.tidy(slot, `key/${slot}`)
+    if (this.details.forget(slot)) this.unsaved?.tidy(slot, entryName(slot))
   }
 
   /** It is saved already. */

@@ -10,6 +10,7 @@ import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { documentRoutes } from './documents.ts'
+import { checkLengthsFast } from './lengths.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
@@ -23,6 +24,8 @@ import { poolRoutes } from './v1/pools.ts'
 import { tokenRoutes } from './v1/tokens.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
+/** Others have their turn between the reading of a body that is longer and the work on it. */
+const LONG_BODY = 256 * 1024
 
 const JSON_BODY = 'application/json'
 const FORM = 'application/x-www-form-urlencoded'
@@ -48,6 +51,7 @@ export class HttpServer {
       return503OnClosing: false,
       logger: false,
       ajv: {
+        plugins: [checkLengthsFast],
         customOptions: {
           coerceTypes: false,
           removeAdditional: false,
@@ -237,9 +241,13 @@ function parseJson(text: string, done: (error: Error | null, body?: unknown) => 
     done(null)
     return
   }
+  let body: unknown
   try {
-    done(null, JSON.parse(text))
+    body = JSON.parse(text)
   } catch {
     done(malformed('The body is not valid JSON.'))
+    return
   }
+  if (text.length < LONG_BODY) done(null, body)
+  else setImmediate(done, null, body)
 }
