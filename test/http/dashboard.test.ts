@@ -296,6 +296,22 @@ suite('accessibility', () => {
     await page.close()
   })
 
+  test('a narrow screen is enough: only tables scroll sideways', async () => {
+    await using server = await TestServer.start()
+    const pool = await PoolClient.make(server, {}, 'a'.repeat(64))
+    const [keyId] = await pool.create()
+    const page = await visit(server)
+    await page.setViewportSize({ width: 360, height: 700 })
+    const link = page.getByRole('link', { name: 'a'.repeat(64) })
+    const width = 'document.documentElement.scrollWidth'
+    await link.waitFor()
+    assert.equal(await page.evaluate(width), 360)
+    await link.click()
+    await row(page, short(keyId!)).waitFor()
+    assert.equal(await page.evaluate(width), 360)
+    await page.close()
+  })
+
   test('a keyboard is enough', async () => {
     await using server = await TestServer.start()
     const page = await visit(server)
