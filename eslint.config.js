@@ -2,6 +2,20 @@ import js from '@eslint/js'
 import { defineConfig } from 'eslint/config'
 import tseslint from 'typescript-eslint'
 
+const BROWSER_GLOBALS = [
+  ...[
+    'document',
+    'window',
+    'location',
+    'sessionStorage',
+    'fetch',
+    'AbortController',
+    'AbortSignal',
+  ],
+  ...['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'TextDecoderStream'],
+  ...['URLSearchParams'],
+]
+
 export default defineConfig(
   { ignores: ['dist'] },
   js.configs.recommended,
@@ -30,5 +44,15 @@ export default defineConfig(
       'prefer-const': ['error', { destructuring: 'all' }],
       eqeqeq: 'error',
     },
+  },
+  {
+    // What a browser runs as it stands.
+    files: ['src/http/dashboard/*.js'],
+    extends: [tseslint.configs.disableTypeChecked],
+    languageOptions: {
+      parserOptions: { projectService: false },
+      globals: Object.fromEntries(BROWSER_GLOBALS.map((name) => [name, 'readonly'])),
+    },
+    rules: { '@typescript-eslint/explicit-module-boundary-types': 'off' },
   },
 )

@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { version } from '../version.ts'
 import { batch } from './contract/batch.ts'
 import { classic } from './contract/classic.ts'
+import { dashboard } from './contract/dashboard.ts'
 import { events } from './contract/events.ts'
 import { introspection } from './contract/introspection.ts'
 import { keys } from './contract/keys.ts'
@@ -29,6 +30,12 @@ const RESOURCES: readonly Resource[] = [
     about: 'Six routes on the pool `default`, for clients of earlier servers of this kind.',
     prefix: 'classic',
     routes: classic,
+  },
+  {
+    name: 'dashboard',
+    about: 'A page for people.',
+    prefix: 'dashboard',
+    routes: dashboard,
   },
   { name: 'operational', about: 'For those who run the server.', routes: operational },
 ]

@@ -8,6 +8,7 @@ import { authorise, NO_POOL } from './authorisation.ts'
 import { backupRoute } from './backup.ts'
 import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
+import { dashboardRoutes } from './dashboard.ts'
 import { documentRoutes } from './documents.ts'
 import { checkLengthsFast } from './lengths.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './listener.ts'
@@ -130,6 +131,7 @@ export class HttpServer {
     operationalRoutes(app, orchestrator)
     backupRoute(app, orchestrator)
     documentRoutes(app)
+    dashboardRoutes(app)
     eventRoutes(app, orchestrator, access)
     await app.register((scope, _options, done) => {
       scope.addContentTypeParser(JSON_TYPE, { parseAs: 'string' }, (_request, body, done) => {

@@ -4,6 +4,8 @@ import { REFUSED, type Refusal } from '../engine/errors.ts'
 import { isRefusal, type Operation, type PoolCounts, type Result } from '../engine/operations.ts'
 
 const MAX_READERS = 256
+/** So that no holder of a token takes all places. */
+const MAX_READERS_A_CALLER = 64
 /** Between two looks at what has changed. */
 const COUNTS_EVERY_MS = 1000
 const CHANGES_EVERY_MS = 100
@@ -31,6 +33,8 @@ export type Told =
 
 /** What somebody wants to be told. */
 export interface Interest {
+  /** By what he is known; null: he is trusted. */
+  readonly caller: string | null
   /** Null: all that he sees. */
   readonly pools: readonly string[] | null
   /** Each change of those pools too, not only their counts. */
@@ -110,7 +114,7 @@ export class Events {
   /** From now on he is told, the counts of the pools that he names at once. */
   listen(interest: Interest, sink: Sink): Listening | Refusal {
     if (this.#closed) return REFUSED.draining
-    if (this.#readers.size >= MAX_READERS) return REFUSED.too_many_streams
+    if (this.#isFullFor(interest.caller)) return REFUSED.too_many_streams
     const pools = interest.pools?.filter(interest.sees) ?? null
     const toldAt = this.#clock.now()
     const wanted = { ...interest, pools }
@@ -163,6 +167,13 @@ export class Events {
   close(): void {
     this.#closed = true
     for (const reader of [...this.#readers]) this.#dismiss(reader, REFUSED.draining)
+  }
+
+  #isFullFor(caller: string | null): boolean {
+    if (this.#readers.size >= MAX_READERS) return true
+    if (caller === null) return false
+    const own = this.#readers.values().filter(({ interest }) => interest.caller === caller)
+    return own.reduce((count) => count + 1, 0) >= MAX_READERS_A_CALLER
   }
 
   #enter(reader: Reader): void {

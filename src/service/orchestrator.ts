@@ -335,6 +335,7 @@ export class Orchestrator {
       },
       available: (pool) => {
         this.#waiters.available(pool)
+        this.events.touched(pool) // nobody has changed a key whose rest is over
       },
       changed: (changes) => {
         this.events.changed(changes)

@@ -73,6 +73,18 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
+test('who listens to what happens is told that it ends', async () => {
+  await using served = await startServe()
+  const listening = await dial(served.port)
+  listening.write('GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  await once(listening, 'data')
+  const start = performance.now()
+  served.command.kill('SIGTERM')
+  assert.match(await received(listening), /event: end\ndata: .*"code":"draining"/)
+  assert.equal(await served.command.code, 0)
+  assert.ok(performance.now() - start < PROMPT_MS)
+})
+
 test('a request that follows on a connection learns that the server is not ready', async () => {
   await using served = await startServe()
   const socket = await begin(served.port)

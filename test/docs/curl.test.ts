@@ -44,6 +44,7 @@ const FILES = [
   'docs/access.md',
   'docs/gateways.md',
   'docs/events.md',
+  'docs/dashboard.md',
 ]
 
 for (const file of FILES) {

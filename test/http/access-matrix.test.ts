@@ -22,7 +22,15 @@ import { Holder } from '../support/tokens.ts'
 /** Scopes that go with all pools only. */
 const SERVER_WIDE = ['admin', 'metrics']
 /** Open to anybody, with a token or without. */
-const OPEN = ['GET /docs', 'GET /docs/:file', 'GET /healthz', 'GET /openapi.json', 'GET /readyz']
+const OPEN = [
+  'GET /dashboard',
+  'GET /dashboard/:file',
+  'GET /docs',
+  'GET /docs/:file',
+  'GET /healthz',
+  'GET /openapi.json',
+  'GET /readyz',
+]
 
 /** A server with tokens of all kinds. */
 class House implements AsyncDisposable {

@@ -1,45 +1,21 @@
 /** /docs, in a real browser: it shows the API, and needs nothing from elsewhere. */
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser } from 'playwright-core'
+import { launchBrowser, openPage } from '../support/browser.ts'
 import { type Answer, TestServer } from '../support/server.ts'
-import { needTool } from '../support/tools.ts'
-
-const QUIET = [
-  ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking'],
-  ...['--disable-component-update', '--disable-sync', '--no-first-run'],
-]
-const PATIENCE_MS = 60_000
 
 suite('the page', () => {
   let browser: Browser
   before(async () => {
-    browser = await chromium.launch({
-      executablePath: needTool('chromium'),
-      args: QUIET,
-      timeout: PATIENCE_MS,
-    })
+    browser = await launchBrowser()
   })
   after(() => browser.close())
-
-  /** A page, and what it asks for and complains of. */
-  async function open(): Promise<{ page: Page; asked: string[]; complaints: string[] }> {
-    const page = await browser.newPage()
-    page.setDefaultTimeout(PATIENCE_MS)
-    const asked: string[] = []
-    const complaints: string[] = []
-    page.on('request', (request) => asked.push(request.url()))
-    page.on('pageerror', (error) => complaints.push(error.message))
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text())
-    })
-    return { page, asked, complaints }
-  }
 
   test('shows the operations, tries one out, and asks nobody else', async () => {
     await using server = await TestServer.start()
     const origin = `http://localhost:${server.port}`
-    const { page, asked, complaints } = await open()
+    const { page, asked, complaints } = await openPage(browser)
     await page.goto(`${origin}/docs`)
     await page.getByText('Lease a random available key').waitFor()
     for (const text of ['/v1/pools/{pool}/leases', 'Do many things at once', 'Authorize']) {
@@ -58,7 +34,7 @@ suite('the page', () => {
 
   test('is held to that by its policy, and a breach would be seen', async () => {
     await using server = await TestServer.start()
-    const { page, complaints } = await open()
+    const { page, complaints } = await openPage(browser)
     await page.goto(`http://localhost:${server.port}/docs`)
     await page.getByText('List pools').waitFor()
     await page.evaluate(

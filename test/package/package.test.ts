@@ -39,7 +39,7 @@ suite('the package', () => {
     const others = paths.filter((path) => !path.startsWith('dist/'))
     assert.deepEqual(others.sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
     for (const path of paths.filter((path) => path.startsWith('dist/'))) {
-      assert.match(path, /\.(js|d\.ts)$/)
+      assert.match(path, /\.(js|d\.ts)$|^dist\/http\/dashboard\/\w+\.(html|css|svg)$/)
     }
     assert.ok(paths.includes('dist/cli/main.js'))
   })
@@ -63,7 +63,7 @@ suite('the package', () => {
     const made = (await (await fetch(url, { method: 'POST' })).json()) as { keyId: string }
     const drawn = (await (await fetch(url)).json()) as { keyId: string }
     assert.equal(drawn.keyId, made.keyId)
-    for (const path of ['/openapi.json', '/docs/swagger-ui-bundle.js']) {
+    for (const path of ['/openapi.json', '/docs/swagger-ui-bundle.js', '/dashboard/main.js']) {
       assert.equal((await fetch(`${origin}${path}`)).status, 200)
     }
     command.kill('SIGTERM')

@@ -8,6 +8,7 @@ import { SimulatedDisk } from '../support/simulated-disk.ts'
 import { WaitingRoom } from '../support/waiting.ts'
 
 interface Wanted {
+  caller?: string
   pools?: string[] | null
   each?: boolean
   sees?: (pool: string) => boolean
@@ -24,9 +25,9 @@ class Reader {
 
   static listen(room: WaitingRoom, wanted: Wanted = {}): Reader {
     const reader = new Reader()
-    const { pools = null, each = false, sees = () => true } = wanted
+    const { caller = null, pools = null, each = false, sees = () => true } = wanted
     const listening = room.orchestrator.events.listen(
-      { pools, each, sees, bar: () => reader.bar },
+      { caller, pools, each, sees, bar: () => reader.bar },
       {
         send: (told) => {
           if (told.length === 0) reader.lifeSigns++
@@ -132,6 +133,19 @@ suite('counts', () => {
     const reader = Reader.listen(room)
     await pass(room, 11_000)
     assert.deepEqual(reader.heard(), ['pool: 1 + 0 (lease_expired 1)'])
+  })
+
+  test("show that a rest is over, which is nobody's change", async () => {
+    await using room = await WaitingRoom.open({ cooldownMs: 10_000 })
+    await room.create()
+    const draw = room.draw()
+    await room.turns()
+    await room.orchestrator.run('pool', [{ op: 'release', leaseId: draw.lease.leaseId }])
+    const reader = Reader.listen(room, { pools: ['pool'] })
+    await pass(room, 9000)
+    assert.deepEqual(reader.heard(), ['pool: 0 + 0 ()'])
+    await pass(room, 2000)
+    assert.deepEqual(reader.heard(), ['pool: 1 + 0 ()'])
   })
 
   test('a thousand pools are counted in one look, the others in the next', async () => {
@@ -256,13 +270,20 @@ test('the 257th is refused until somebody leaves', async () => {
   await using room = await WaitingRoom.open()
   const readers = Array.from({ length: 256 }, () => Reader.listen(room))
   const { events } = room.orchestrator
-  const interest = { pools: null, each: false, sees: () => true, bar: () => null }
+  const interest = { caller: null, pools: null, each: false, sees: () => true, bar: () => null }
   const sink = { send: () => true, end: () => undefined, drop: () => undefined }
   assert.deepEqual(events.listen(interest, sink), REFUSED.too_many_streams)
   readers[7]!.listening.leave()
   readers[7]!.listening.leave()
   Reader.listen(room)
   assert.deepEqual(events.listen(interest, sink), REFUSED.too_many_streams)
+})
+
+test('nobody has more than 64 places, so that some are left for others', async () => {
+  await using room = await WaitingRoom.open()
+  for (let place = 0; place < 64; place++) Reader.listen(room, { caller: 'greedy' })
+  assert.throws(() => Reader.listen(room, { caller: 'greedy' }))
+  Reader.listen(room, { caller: 'modest' })
 })
 
 test('a quiet stream shows signs of life', async () => {

@@ -42,6 +42,7 @@ export interface ServerOptions {
   clock?: Clock
   policy?: Partial<Policy>
   maxTotalKeys?: number
+  maxPools?: number
   /** Connections at a time. */
   maxSockets?: number
   /** In memory unless told otherwise. */
@@ -76,7 +77,7 @@ export class TestServer implements AsyncDisposable {
 
   static async start(options: ServerOptions = {}): Promise<TestServer> {
     const { clock = new SystemClock(), policy, maxTotalKeys = 50_000, maxSockets = 32 } = options
-    const limits = { maxTotalKeys, maxPools: 10 }
+    const limits = { maxTotalKeys, maxPools: options.maxPools ?? 10 }
     const inMemory = (events: StoreEvents): Store =>
       EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events)
     const { openStore = inMemory } = options

@@ -37,6 +37,7 @@ export function eventRoutes(
       }
       const named = pool === undefined ? (pools?.split(',') ?? null) : [pool]
       const interest = {
+        caller: caller?.id ?? null,
         pools: named && [...new Set(named)],
         each: pool !== undefined,
         sees,
@@ -71,7 +72,9 @@ function sinkTo(raw: ServerResponse): Sink {
   return {
     send: (told) => raw.write(told.length === 0 ? SIGN_OF_LIFE : told.map(textOf).join('')),
     end: ({ code }) => {
-      raw.end(`event: end\ndata: ${problem(code)}\n\n`)
+      // Who does not read would not hear it, and could keep the connection for ever.
+      if (raw.writableNeedDrain) raw.destroy()
+      else raw.end(`event: end\ndata: ${problem(code)}\n\n`)
     },
     drop: () => {
       raw.destroy()

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { TestServer } from '../../support/server.ts'
 import { EventReader } from '../../support/stream.ts'
-import { Holder } from '../../support/tokens.ts'
+import { bearer, Holder } from '../../support/tokens.ts'
 import { assertStatus, PoolClient } from '../../support/v1.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
@@ -60,7 +60,7 @@ suite('a stream', () => {
     for (const name of ['one', 'two']) await PoolClient.make(server, {}, name)
     const admin = await Holder.first(server)
     const { id, token } = await admin.make({ scopes: ['read'], pools: ['one'] })
-    const headers = { authorization: `Bearer ${token}` }
+    const headers = bearer(token)
     const reader = (await EventReader.open(server.port, '', headers)).read()
     const named = (await EventReader.open(server.port, '?pools=one,two', headers)).read()
     for (const name of ['one', 'two', 'default']) {
@@ -108,6 +108,18 @@ suite('a stream', () => {
   })
 })
 
+/** Far more changes than what lies in the buffers of the system, in less time than a slow reader has. */
+async function churn({ orchestrator }: TestServer, clock: VirtualClock): Promise<void> {
+  for (let round = 0; round < 100; round++) {
+    const [created] = await orchestrator.run('pool', [{ op: 'create', count: 1000 }])
+    assert('keyIds' in created)
+    const removals = created.keyIds.map((keyId) => ({ op: 'remove', keyId }) as const)
+    await pass(clock, 100)
+    await orchestrator.run('pool', removals)
+    await pass(clock, 100)
+  }
+}
+
 suite('readers', () => {
   test('who vanish make room for others', async () => {
     await using server = await TestServer.start({ maxSockets: 300 })
@@ -128,18 +140,7 @@ suite('readers', () => {
     await PoolClient.make(server)
     const slow = await EventReader.open(server.port, '?pool=pool')
     const quick = (await EventReader.open(server.port, '?pool=pool')).read()
-    const { orchestrator } = server
-    const create = { op: 'create', count: 1000 } as const
-    // Far more than what lies in the system's buffers when it stops.
-    const rounds = 150
-    for (let round = 0; round < rounds; round++) {
-      const [created] = await orchestrator.run('pool', [create])
-      assert('keyIds' in created)
-      const removals = created.keyIds.map((keyId) => ({ op: 'remove', keyId }) as const)
-      await pass(clock, 100)
-      await orchestrator.run('pool', removals)
-      await pass(clock, 100)
-    }
+    await churn(server, clock)
     const changes = (reader: EventReader): number =>
       reader.events.filter(({ event }) => event === 'change').length
     assert.equal(changes(slow), 0)
@@ -152,6 +153,22 @@ suite('readers', () => {
     })
     assert.ok(slow.text.length < quick.text.length, 'all was kept for him')
     for (const reader of [slow, quick]) reader.leave()
+  })
+
+  test('who do not read when their access token ends are cut off at once', async () => {
+    const clock = new VirtualClock()
+    await using server = await TestServer.start({ clock })
+    await PoolClient.make(server)
+    const admin = await Holder.first(server)
+    const { id, token } = await admin.make({ scopes: ['read'] })
+    const slow = await EventReader.open(server.port, '?pool=pool', bearer(token))
+    await churn(server, clock)
+    assertStatus(await admin.ask('DELETE', `/v1/tokens/${id}`), 204)
+    await pass(clock, 1000)
+    assert.equal(server.orchestrator.events.isHeard, false)
+    slow.read()
+    await slow.over()
+    assert.ok(!slow.text.includes('event: end'))
   })
 
   test('who never read are cut off', async () => {
