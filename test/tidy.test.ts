@@ -19,8 +19,9 @@ const MAY_IMPORT: Record<string, string[]> = {
   store: ['engine', 'clock.ts'],
   service: ['store', 'engine', 'clock.ts'],
   http: ['service', 'engine', 'log.ts', 'version.ts'],
+  client: [],
   cli: [
-    ...['http', 'service', 'store', 'engine'],
+    ...['client', 'http', 'service', 'store', 'engine'],
     ...['config.ts', 'clock.ts', 'log.ts', 'random.ts', 'version.ts'],
   ],
 }
@@ -35,6 +36,9 @@ const IMPURE_NAMES = [
 ]
 const IMPURE_MODULES = ['fs', 'fs/promises', 'timers', 'timers/promises', 'process', 'perf_hooks']
 
+/** What the client knows of the server: types, which are gone when it runs. */
+const CONTRACT = /^src\/(http\/contract\/|engine\/errors\.ts$)/
+
 const MAX_SOURCE_LINES = 400
 const MAX_README_LINES = 80
 
@@ -47,10 +51,15 @@ function read(file: string): string {
 
 type Imports = ReadonlyMap<string, readonly string[]>
 
-/** The files that each file imports, or `..` where it leaves src; packages are not followed. */
+/**
+ * The files that each file imports, or `..` where it leaves src; packages are not followed, nor does the client's
+ * knowledge of the contract count.
+ */
 function importsOf(files: string[]): Imports {
+  const codeOf = (file: string): string =>
+    file.startsWith('src/client/') ? withoutTypes(read(file)) : read(file)
   const local = (file: string): string[] =>
-    specifiersIn(read(file))
+    specifiersIn(codeOf(file))
       .filter((specifier) => specifier.startsWith('.'))
       .map((specifier) => normalize(join(dirname(file), specifier)))
   return new Map(files.map((file) => [file, local(file)]))
@@ -79,6 +88,11 @@ function cycleIn(imports: Imports): string[] | null {
     if (cycle !== null) return cycle
   }
   return null
+}
+
+/** The code without what is for types only. */
+function withoutTypes(code: string): string {
+  return code.replace(/^(import|export) type [^;]*? from '.*'$/gm, '')
 }
 
 /** Imports that go up, or out of src. */
@@ -134,7 +148,26 @@ suite('layers', () => {
     }
   })
 
+  test('the client stands alone: no package, no module of Node, of the contract types only', () => {
+    for (const file of SOURCES.filter((file) => file.startsWith('src/client/'))) {
+      const code = read(file)
+      const foreign = specifiersIn(code).filter((specifier) => !specifier.startsWith('./'))
+      const known = foreign.map((specifier) => normalize(join(dirname(file), specifier)))
+      assert.deepEqual(
+        known.filter((path) => !CONTRACT.test(path)),
+        [],
+        file,
+      )
+      const atRunTime = specifiersIn(withoutTypes(code)).filter(
+        (specifier) => !specifier.startsWith('./'),
+      )
+      assert.deepEqual(atRunTime, [], file)
+    }
+  })
+
   test('these checks can fail', () => {
+    const typed = "import type { A } from '../a.ts'\nimport { b } from '../b.ts'\nb()"
+    assert.deepEqual(specifiersIn(withoutTypes(typed)), ['../b.ts'])
     assert.deepEqual(
       cycleIn(
         new Map([

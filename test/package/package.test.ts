@@ -1,10 +1,12 @@
 /** The package as it is published: what is in it, and that it works where nothing else is installed. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { TokenOrchestrator } from '../../src/client/client.ts'
 import { Command, listeningPort, ROOT } from '../support/command.ts'
+import { blocksIn } from '../support/shown-commands.ts'
 
 interface Packed {
   filename: string
@@ -41,7 +43,9 @@ suite('the package', () => {
     for (const path of paths.filter((path) => path.startsWith('dist/'))) {
       assert.match(path, /\.(js|d\.ts)$|^dist\/http\/dashboard\/\w+\.(html|css|svg)$/)
     }
-    assert.ok(paths.includes('dist/cli/main.js'))
+    for (const path of ['dist/cli/main.js', 'dist/client/client.js', 'dist/client/client.d.ts']) {
+      assert.ok(paths.includes(path))
+    }
   })
 
   test('installs into an empty folder', async () => {
@@ -68,6 +72,47 @@ suite('the package', () => {
     }
     command.kill('SIGTERM')
     assert.equal(await command.code, 0)
+  })
+
+  test('has a client: the examples of docs/client.md', async () => {
+    await using command = new Command(bin, ['serve', '--memory', '--port', '0'], { cwd: folder })
+    const url = `http://127.0.0.1:${await listeningPort(command)}`
+    const { transport } = new TokenOrchestrator({ url })
+    await transport.request('PUT', '/v1/pools/llm', { body: { keyLifetimeMs: null } })
+    await transport.request('POST', '/v1/pools/llm/keys', {
+      body: { count: 9 },
+      repeatable: true,
+    })
+    const examples = blocksIn(readFileSync(join(ROOT, 'docs/client.md'), 'utf8'), 'js')
+    const said: string[] = []
+    for (const [place, example] of examples.entries()) {
+      const file = join(folder, `example-${place}.mjs`)
+      writeFileSync(file, example.replaceAll('http://127.0.0.1:3000', url))
+      said.push(await run(process.execPath, [file]))
+    }
+    assert.match(said.join(''), /^asked with .{3}\.\.\.\ndone\ngiven back\nrevoked\n/)
+    // What was given back as rate limited, and as invalid.
+    const { body } = await transport.request('GET', '/v1/pools/llm')
+    const { available, cooling, disabled } = (body as { counts: Record<string, number> }).counts
+    assert.deepEqual({ available, cooling, disabled }, { available: 7, cooling: 1, disabled: 1 })
+  })
+
+  test('has types for it', async () => {
+    const code = `import { TokenOrchestrator, type Lease } from 'token-orchestrator/client'
+      const client = new TokenOrchestrator({ url: 'http://127.0.0.1' })
+      export const work = (lease: Lease): number => lease.fencingToken
+      export const done: Promise<number> = client.withKey('llm', work, { ttlMs: 1000 })
+      // @ts-expect-error
+      export const wrong: Promise<string> = client.withKey('llm', work)
+      // @ts-expect-error
+      void client.withKey('llm', (lease) => lease.release({ outcome: 'fine' }))`
+    writeFileSync(join(folder, 'consumer.mts'), code)
+    const target = { strict: true, noEmit: true, module: 'nodenext', target: 'esnext' }
+    const browser = { lib: ['esnext', 'dom'], types: [], skipLibCheck: true }
+    const tsconfig = { compilerOptions: { ...target, ...browser }, files: ['consumer.mts'] }
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig))
+    await using tsc = new Command(join(ROOT, 'node_modules/.bin/tsc'), ['-p', folder])
+    assert.equal(await tsc.code, 0, tsc.stdout)
   })
 
   test('says what to install where traces are asked for, which nobody has to have', async () => {

@@ -200,5 +200,6 @@ export const leases = {
 export type AcquireBody = Type.Static<typeof AcquireBody>
 export type RenewBody = Type.Static<typeof RenewBody>
 export type ReleaseBody = Type.Static<typeof ReleaseBody>
+export type Released = Type.Static<typeof Released>
 export type HeldLease = Type.Static<typeof HeldLease>
 export type Lease = Type.Static<typeof Lease>
