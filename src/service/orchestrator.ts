@@ -14,6 +14,7 @@ import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
 import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
 import type { Random } from '../engine/random.ts'
 import {
+  type Health,
   type PoolPage,
   type Store,
   type StoreEvents,
@@ -63,7 +64,7 @@ export class Orchestrator {
   #vault!: Vault
   #values!: Values
   #requests!: Requests
-  #storeHealth: 'ok' | 'storage_full' = 'ok'
+  #storeHealth: Health = 'ok'
   #draining = false
 
   private constructor(clock: Clock) {
@@ -102,7 +103,7 @@ export class Orchestrator {
   }
 
   /** Whether new work is welcome, or why not. */
-  get status(): 'ready' | 'draining' | 'storage_full' {
+  get status(): 'ready' | 'draining' | Exclude<Health, 'ok'> {
     if (this.#draining) return 'draining'
     return this.#storeHealth === 'ok' ? 'ready' : this.#storeHealth
   }

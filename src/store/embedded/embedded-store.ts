@@ -192,6 +192,11 @@ export class EmbeddedStore implements Store {
     await this.#announce()?.catch(() => undefined) // then the answers that wait for it fail
   }
 
+  /** There are no others. */
+  watch(): () => void {
+    return () => undefined
+  }
+
   async stats(pools: number): Promise<StoreStats> {
     if (this.#reloading !== null) await this.#reloading
     while (this.#engine.nextDue <= this.#clock.now()) await this.#turn()

@@ -1,0 +1,41 @@
+-- What is remembered of requests and of keys that are gone, and is over.
+local function tidy()
+  for _, pair in ipairs({ { K_REQUESTS_AT, K_REQUESTS, now }, { K_ENDED_AT, K_ENDED, now - REMEMBERED_MS } }) do
+    local over = redis.call('ZRANGEBYSCORE', pair[1], '-inf', pair[3], 'LIMIT', 0, 200)
+    for _, name in ipairs(over) do
+      redis.call('HDEL', pair[2], name)
+      redis.call('ZREM', pair[1], name)
+    end
+  end
+end
+
+local token = lastToken
+local answer = { now = now, results = {} }
+for place, run in ipairs(request.runs) do
+  local results = run.before or {}
+  answer.results[place] = results
+  for _, operation in ipairs(run.operations) do
+    partial = nil
+    local result = operations[operation.op](operation, results)
+    if result == UNSETTLED then
+      answer.unsettled = answer.unsettled or {}
+      answer.unsettled[#answer.unsettled + 1] = { place - 1, partial or {} }
+      break
+    end
+    results[#results + 1] = result
+  end
+end
+if request.settle then
+  settle()
+  tidy()
+  answer.nextDue = or_null(next_due())
+end
+if lastToken ~= token then redis.call('HSET', K_META, 'token', decimal(lastToken)) end
+if freed then
+  answer.freed = true
+  redis.call('SPUBLISH', K_AVAILABLE, '')
+end
+answer.earliest = or_null(earliest)
+answer.counts = counts
+if #changes > 0 then answer.changes = changes end
+return cjson.encode(answer)
