@@ -14,6 +14,7 @@ import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
 import { type Store, type StoreEvents, StoreFailure } from '../store/store.ts'
 import { readAdminSecret, readTls } from './files.ts'
 import { logProgress } from './progress.ts'
+import { startTracing } from './tracing.ts'
 
 const MAX_POOLS = 100_000
 /** Below this a server that cannot reserve memory gives up. */
@@ -38,6 +39,7 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
   const log = new Log(config.logLevel, (line) => process.stdout.write(line))
   const tls = readTls(config, log)
   const secret = readAdminSecret(config, log)
+  const tracing = await startTracing(env, log)
   const stopped = signalled()
   const clock = new SystemClock()
   const orchestrator = await Orchestrator.start(
@@ -62,7 +64,7 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
     await orchestrator.close()
     throw error
   }
-  const server = await HttpServer.create(orchestrator, access, log, tls)
+  const server = await HttpServer.create(orchestrator, access, log, tls, tracing?.trace)
   let port
   try {
     port = await server.listen(config.host, config.port)
@@ -83,6 +85,7 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
   }
   log.info('draining', { signal: end })
   await server.close()
+  await tracing?.stop()
   await orchestrator.close()
   log.info('stopped')
   return 0

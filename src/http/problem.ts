@@ -2,6 +2,13 @@ import type { FastifyReply } from 'fastify'
 import { type ErrorCode, ERRORS, type Refusal } from '../engine/errors.ts'
 
 export const PROBLEM_TYPE = 'application/problem+json'
+declare module 'fastify' {
+  interface FastifyReply {
+    /** Of the error that it tells of. */
+    errorCode: ErrorCode | null
+  }
+}
+
 const CHALLENGE = 'Bearer realm="token-orchestrator"'
 
 /** Problem details (RFC 9457) of an error. `detail` says what to do about it. */
@@ -24,12 +31,14 @@ export function malformed(message: string): Error {
 
 export function sendProblem(reply: FastifyReply, code: ErrorCode, detail?: string): FastifyReply {
   setChallenge(reply, code)
+  reply.errorCode = code
   return reply.code(ERRORS[code].status).type(PROBLEM_TYPE).send(problem(code, detail))
 }
 
 export function sendRefusal(reply: FastifyReply, refusal: Refusal): FastifyReply {
   setRetryAfter(reply, refusal)
   setChallenge(reply, refusal.code)
+  reply.errorCode = refusal.code
   const { status } = ERRORS[refusal.code]
   return reply
     .code(status)

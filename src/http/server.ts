@@ -12,6 +12,7 @@ import { documentRoutes } from './documents.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
+import { type TracedRequest, traceRequests } from './tracing.ts'
 import { batchRoutes } from './v1/batch.ts'
 import { introspectionRoutes } from './v1/introspection.ts'
 import { keyRoutes } from './v1/keys.ts'
@@ -61,14 +62,16 @@ export class HttpServer {
     })
   }
 
-  /** With `tls` it speaks HTTPS. */
+  /** With `tls` it speaks HTTPS; `trace` is told of each request. */
   static async create(
     orchestrator: Orchestrator,
     access: Access,
     log: Log,
     tls: Tls | null = null,
+    trace: ((request: TracedRequest) => void) | null = null,
   ): Promise<HttpServer> {
     const server = new HttpServer(access, log, tls)
+    if (trace !== null) traceRequests(server.#app, trace)
     await server.#route(orchestrator, access)
     return server
   }
@@ -99,6 +102,7 @@ export class HttpServer {
     app.addHook('onRoute', ({ method, url }) => {
       allowed.set(url, [...(allowed.get(url) ?? []), ...[method].flat()])
     })
+    app.decorateReply('errorCode', null)
     authorise(app, access)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
       const { code, detail } = this.#explain(error, request.routeOptions.bodyLimit)

@@ -13,6 +13,8 @@ export class Metrics {
   readonly #orchestrator: Orchestrator
   readonly #registry = new Registry()
   readonly #keys: Gauge<'pool' | 'state'>
+  readonly #waiters: Gauge<'pool'>
+  readonly #ready: Gauge
   readonly #pools: Gauge
   readonly #bytes: Gauge
   readonly #changes: Counter<'kind'>
@@ -25,6 +27,17 @@ export class Metrics {
       name: 'token_orchestrator_keys',
       help: 'Keys by pool and state.',
       labelNames: ['pool', 'state'],
+      registers,
+    })
+    this.#waiters = new Gauge({
+      name: 'token_orchestrator_waiters',
+      help: 'Callers who wait for a key, by pool.',
+      labelNames: ['pool'],
+      registers,
+    })
+    this.#ready = new Gauge({
+      name: 'token_orchestrator_ready',
+      help: 'Whether the server takes work, as /readyz says: 1 or 0.',
       registers,
     })
     this.#pools = new Gauge({ name: 'token_orchestrator_pools', help: 'Pools.', registers })
@@ -62,9 +75,21 @@ export class Metrics {
         this.#keys.set({ pool: OTHER_POOLS, state }, others)
       }
     }
+    this.#readWaiters(stats)
+    this.#ready.set(this.#orchestrator.status === 'ready' ? 1 : 0)
     this.#pools.set(stats.poolCount)
     this.#bytes.set(stats.bytes)
     this.#changes.reset()
     for (const [kind, count] of Object.entries(stats.changes)) this.#changes.inc({ kind }, count)
+  }
+  #readWaiters({ pools, poolCount }: StoreStats): void {
+    this.#waiters.reset()
+    let others = this.#orchestrator.allWaiters
+    for (const { name } of pools) {
+      const waiters = this.#orchestrator.waiters(name)
+      this.#waiters.set({ pool: name }, waiters)
+      others -= waiters
+    }
+    if (poolCount > pools.length) this.#waiters.set({ pool: OTHER_POOLS }, others)
   }
 }

@@ -242,6 +242,10 @@ export class Orchestrator {
     return this.#waiters.count(pool)
   }
 
+  get allWaiters(): number {
+    return this.#waiters.total
+  }
+
   putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
     return this.#store.putPool(name, policy)
   }

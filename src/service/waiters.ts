@@ -77,6 +77,11 @@ export class Waiters {
     return this.#queues.get(pool)?.waiting.size ?? 0
   }
 
+  /** Callers who wait for a key of any pool. */
+  get total(): number {
+    return this.#queues.values().reduce((total, { waiting }) => total + waiting.size, 0)
+  }
+
   /** Whether a draw of now might overtake somebody. */
   isAhead(pool: string): boolean {
     return this.#queues.size > 0 && this.#queues.has(pool)

@@ -1,6 +1,9 @@
 /** What operators look at: health, readiness, figures and logs. None of it gives a secret away. */
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { DEFAULT_POLICY } from '../../src/engine/policy.ts'
+import { SystemRandom } from '../../src/random.ts'
+import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
 import { json, TestServer } from '../support/server.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
@@ -38,6 +41,11 @@ async function scrape(server: TestServer): Promise<Map<string, number>> {
   assert.equal(status, 200)
   assert.match(headers['content-type']!, /^text\/plain; version=0\.0\.4/)
   return samplesOf(text)
+}
+
+/** Waits for what other callers bring about. */
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setImmediate(resolve))
 }
 
 function keysBy(samples: Map<string, number>): Record<string, number | undefined> {
@@ -116,6 +124,47 @@ suite('/metrics', () => {
     const last = await scrape(server)
     assert.deepEqual(keysBy(last), { available: 0, leased: 0, cooling: 0, disabled: 0 })
     assert.equal(changesBy(last).key_expired, 9)
+  })
+
+  test('tell who waits, and whether the server takes work', async () => {
+    await using server = await TestServer.start({ clock: new VirtualClock() })
+    const waiting = server.ask('POST', '/v1/pools/default/leases', json({ waitMs: 60_000 }))
+    await until(() => server.orchestrator.waiters('default') === 1)
+    const busy = await scrape(server)
+    assert.equal(busy.get('token_orchestrator_waiters{pool="default"}'), 1)
+    assert.equal(busy.get('token_orchestrator_ready'), 1)
+    await server.create()
+    await waiting
+    const idle = await scrape(server)
+    assert.equal(idle.get('token_orchestrator_waiters{pool="default"}'), 0)
+    server.orchestrator.drain()
+    assert.equal((await scrape(server)).get('token_orchestrator_ready'), 0)
+  })
+
+  test('name a thousand pools, and sum up the rest', async () => {
+    const clock = new VirtualClock()
+    const limits = { maxTotalKeys: 50_000, maxPools: 1010 }
+    await using server = await TestServer.start({
+      clock,
+      openStore: async (events) =>
+        EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events),
+    })
+    for (let at = 1; at <= 1001; at++) await server.orchestrator.putPool(`p${at}`, DEFAULT_POLICY)
+    const waiting = ['p1', 'p1000', 'p1001'].map((pool) =>
+      server.ask('POST', `/v1/pools/${pool}/leases`, json({ waitMs: 60_000 })),
+    )
+    await until(() => server.orchestrator.allWaiters === 3)
+    await server.ask('POST', '/v1/pools/p1000/keys', json({ count: 5 }))
+    await until(() => server.orchestrator.allWaiters === 2)
+    const samples = await scrape(server)
+    assert.equal(samples.get('token_orchestrator_pools'), 1002)
+    assert.equal(samples.get('token_orchestrator_waiters{pool="p1"}'), 1)
+    assert.equal(samples.get('token_orchestrator_waiters{pool="_other"}'), 1)
+    assert.equal(samples.get('token_orchestrator_keys{pool="_other",state="available"}'), 4)
+    assert.equal(samples.get('token_orchestrator_keys{pool="_other",state="leased"}'), 1)
+    assert.ok(!samples.has('token_orchestrator_waiters{pool="p1000"}'))
+    server.orchestrator.drain()
+    await Promise.all(waiting)
   })
 
   test('are the same however often they are read, and by many at once', async () => {

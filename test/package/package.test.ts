@@ -69,4 +69,14 @@ suite('the package', () => {
     command.kill('SIGTERM')
     assert.equal(await command.code, 0)
   })
+
+  test('says what to install where traces are asked for, which nobody has to have', async () => {
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' }
+    await using command = new Command(bin, ['serve', '--memory', '--port', '0'], {
+      cwd: folder,
+      env,
+    })
+    assert.equal(await command.code, 2)
+    assert.match(command.stderr, /Install them .*: npm install( @opentelemetry\/[\w-]+){5}\n/)
+  })
 })

@@ -5,9 +5,12 @@ import { delimiter, join } from 'node:path'
 
 /** Debian's packages, where they are not called as the program is. */
 const PACKAGES: Record<string, string> = {
+  kubectl: 'kubernetes-client',
   'mkfs.xfs': 'xfsprogs',
   mount: 'mount',
+  promtool: 'prometheus',
   setpriv: 'util-linux',
+  'systemd-analyze': 'systemd',
 }
 const INSTALL_MS = 120_000
 
