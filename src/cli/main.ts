@@ -3,6 +3,7 @@ import { ConfigError } from '../config.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { JournalError } from '../store/embedded/journal.ts'
 import { MasterKeyError } from '../service/vault.ts'
+import { RedisError } from '../store/redis/open.ts'
 import { StoreFailure } from '../store/store.ts'
 import { version } from '../version.ts'
 import { backup, BACKUP_HELP, check, CHECK_HELP, restore, RESTORE_HELP } from './data.ts'
@@ -69,7 +70,11 @@ try {
       `token-orchestrator: ${error.message}\nSee token-orchestrator ${command} --help.\n`,
     )
     process.exitCode = USAGE_ERROR
-  } else if (error instanceof JournalError || error instanceof MasterKeyError) {
+  } else if (
+    error instanceof JournalError ||
+    error instanceof MasterKeyError ||
+    error instanceof RedisError
+  ) {
     process.stderr.write(`token-orchestrator: ${error.message}\n`)
     process.exitCode = 1
   } else if (error instanceof StoreFailure) {

@@ -38,6 +38,10 @@ export const ERRORS = {
   store_unavailable: { status: 503, title: 'Redis cannot be asked now; nothing was changed.' },
   backup_elsewhere: { status: 409, title: 'The state is in Redis, which has backups of its own.' },
   not_durable: { status: 409, title: 'The server keeps its state in memory only.' },
+  encryption_key_required: {
+    status: 409,
+    title: 'Values take an encryption key, which this server was not given.',
+  },
   value_unreadable: { status: 500, title: 'The value of the key will not decrypt.' },
   internal_error: { status: 500, title: 'The server failed; the outcome is unknown.' },
   key_not_found: { status: 404, title: 'No such key.' },

@@ -32,7 +32,7 @@ import {
 } from './waiters.ts'
 import { type Repeatable, Requests } from './requests.ts'
 import { type NewValue, Values } from './values.ts'
-import { neededMasterKey, UnreadableValue, Vault } from './vault.ts'
+import { MasterKeyError, neededMasterKey, UnreadableValue, Vault } from './vault.ts'
 
 /** The pool of the classic API, which is always there. */
 export const DEFAULT_POOL = 'default'
@@ -59,7 +59,8 @@ export class Orchestrator {
   readonly #sweeper: Sweeper
   readonly #waiters: Waiters
   readonly #run: RunPool = (pool, operations) => this.#store.run(pool, operations)
-  readonly #failure = Promise.withResolvers<StoreFailure>()
+  readonly #failure = Promise.withResolvers<Error>()
+  readonly #onDocuments: (() => Promise<void>)[] = []
   #store!: Store
   #vault!: Vault
   #values!: Values
@@ -69,7 +70,7 @@ export class Orchestrator {
 
   private constructor(clock: Clock) {
     this.#clock = clock
-    this.#waiters = new Waiters(clock, this.#run)
+    this.#waiters = new Waiters(clock, this.#run, (pool) => this.#store.watch(pool))
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
@@ -94,6 +95,14 @@ export class Orchestrator {
       const run = orchestrator.#run
       orchestrator.#values = new Values(vault, clock, random, run, onUnreadable)
       orchestrator.#requests = new Requests(run, (text) => vault.digest(text))
+      orchestrator.whenDocumentsChange(async () => {
+        try {
+          await vault.refresh()
+        } catch (error) {
+          if (!(error instanceof MasterKeyError)) throw error
+          orchestrator.#failure.resolve(error)
+        }
+      })
     } catch (error) {
       await orchestrator.close()
       throw error
@@ -108,8 +117,8 @@ export class Orchestrator {
     return this.#storeHealth === 'ok' ? 'ready' : this.#storeHealth
   }
 
-  /** Resolves when the store cannot go on; every call fails from then on. */
-  get failure(): Promise<StoreFailure> {
+  /** Resolves when the server cannot go on, since its store failed or another has other keys. */
+  get failure(): Promise<Error> {
     return this.#failure.promise
   }
 
@@ -168,6 +177,7 @@ export class Orchestrator {
     onDuplicate: ImportOperation['onDuplicate'],
     repeatable: Repeatable | null,
   ): Promise<Result<ImportOperation>> {
+    if (!this.#vault.canSeal) return REFUSED.encryption_key_required
     const keys = await this.#values.sealAll(pool, values)
     return this.create(pool, { op: 'import', keys, onDuplicate }, repeatable)
   }
@@ -197,14 +207,15 @@ export class Orchestrator {
 
   /** Revokes what that holder holds now. Returns how many leases it was. */
   async revokeLeases(pool: string, holder: string): Promise<number | Refusal> {
-    const grantedBy = this.#clock.now()
     const limit = REVOKED_AT_A_TIME
+    let grantedBy: number | undefined
     for (let total = 0; ;) {
       const [result] = await this.#store.run(pool, [
         { op: 'revokeLeases', holder, limit, grantedBy },
       ])
       if (isRefusal(result)) return result
       total += result.revoked
+      grantedBy = result.grantedBy
       if (!result.more) return total
     }
   }
@@ -298,6 +309,11 @@ export class Orchestrator {
     return this.#store.putDocument(name, text)
   }
 
+  /** Calls back when others than this process have changed some, and again if that fails. */
+  whenDocumentsChange(callback: () => Promise<void>): void {
+    this.#onDocuments.push(callback)
+  }
+
   stats(pools: number): Promise<StoreStats> {
     return this.#store.stats(pools)
   }
@@ -327,6 +343,9 @@ export class Orchestrator {
       },
       available: (pool) => {
         this.#waiters.available(pool)
+      },
+      documents: async () => {
+        await Promise.all(this.#onDocuments.map((callback) => callback()))
       },
       health: (health) => {
         this.#storeHealth = health

@@ -43,6 +43,11 @@ export interface Store {
   documents(): Promise<ReadonlyMap<string, string>>
   /** Keeps the document in place of what had that name; null: it is gone. */
   putDocument(name: string, text: string | null): Promise<Refusal | null>
+  /**
+   * Keeps the document in place of `before`; null: where there is none. False: there is another one by now.
+   * @throws StoreFailure `storage_full`
+   */
+  replaceDocument(name: string, before: string | null, text: string): Promise<boolean>
 
   /** Does what has fallen due for about `budgetMs`, then says by `wakeAt` when to be called again. */
   settle(budgetMs: number): Promise<void>
@@ -96,8 +101,8 @@ export interface StoreEvents {
   available?: (pool: string) => void
   /** Something has happened for good, in this order. */
   changed?: (changes: readonly Change[]) => void
-  /** Documents were put by others than this process. */
-  documents?: () => void
+  /** Documents were put by others than this process. It is told again until this resolves. */
+  documents?: () => Promise<void>
   health?: (health: Health) => void
   /** It cannot go on: the process should end, and a new one finds all that was answered. */
   failed?: (failure: StoreFailure) => void

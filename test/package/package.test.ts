@@ -39,7 +39,7 @@ suite('the package', () => {
     const others = paths.filter((path) => !path.startsWith('dist/'))
     assert.deepEqual(others.sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
     for (const path of paths.filter((path) => path.startsWith('dist/'))) {
-      assert.match(path, /\.(js|d\.ts)$/)
+      assert.match(path, /\.(js|d\.ts)$|^dist\/store\/redis\/lua\/[\w-]+\.lua$/)
     }
     assert.ok(paths.includes('dist/cli/main.js'))
   })

@@ -113,7 +113,7 @@ export interface Recipe {
   lease?: Choice | undefined
   after?: Choice | undefined
   /** How long ago, in ms, a lease may have been granted at the latest. */
-  agoMs?: number
+  agoMs?: number | undefined
   /** Which of the requests to the pool it is about. */
   request?: number | undefined
   [field: string]: unknown

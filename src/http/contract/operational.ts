@@ -2,7 +2,9 @@
 import { Type } from 'typebox'
 import type { Route } from './common.ts'
 
-const Readiness = Type.Object({ status: Type.Enum(['ready', 'draining', 'storage_full', 'store_unavailable']) })
+const Readiness = Type.Object({
+  status: Type.Enum(['ready', 'draining', 'storage_full', 'store_unavailable']),
+})
 
 export const operational = {
   health: {

@@ -6,7 +6,7 @@ import { StoreFailure } from '../store.ts'
 import { type Links, COMMAND_MS } from './links.ts'
 import type { Script } from './scripts.ts'
 
-/** For so long a call that was not done is tried again. */
+/** For so long a call that was not done is tried again, as a rule. */
 const PATIENCE_MS = 3000
 const RETRY_MS = 50
 
@@ -41,10 +41,10 @@ export class Connection {
     script: Script,
     keys: readonly string[],
     args: Arguments,
-    onlyReads = false,
+    { onlyReads = false, patienceMs = PATIENCE_MS } = {},
   ): Promise<unknown> {
     const rest = [keys.length, ...keys, ...args]
-    return this.#call(keys[0]!, onlyReads, async (node, begin) => {
+    return this.#call(keys[0]!, { onlyReads, patienceMs }, async (node, begin) => {
       const evaluate = (command: string, what: string): Promise<unknown> =>
         this.#whenReplicated(node, () => {
           begin()
@@ -61,7 +61,7 @@ export class Connection {
 
   /** A command that changes nothing. */
   read(key: string, command: string, ...args: Arguments): Promise<unknown> {
-    return this.#call(key, true, (node, begin) => {
+    return this.#call(key, { onlyReads: true }, (node, begin) => {
       begin()
       return node.call(command, key, ...args)
     })
@@ -69,7 +69,7 @@ export class Connection {
 
   /** A command that changes something. */
   write(key: string, command: string, ...args: Arguments): Promise<unknown> {
-    return this.#call(key, false, (node, begin) =>
+    return this.#call(key, {}, (node, begin) =>
       this.#whenReplicated(node, () => {
         begin()
         return node.call(command, key, ...args)
@@ -79,23 +79,21 @@ export class Connection {
 
   /** Asks each primary; null stands for one that does not answer. */
   askAll(command: string, ...args: Arguments): Promise<unknown[]> {
-    const asked = this.links.primaries.map((node) =>
-      node.call(command, ...args).catch(() => null),
-    )
+    const asked = this.links.primaries.map((node) => node.call(command, ...args).catch(() => null))
     return Promise.all(asked)
   }
 
   async #call(
     key: string,
-    onlyReads: boolean,
+    { onlyReads = false, patienceMs = PATIENCE_MS }: { onlyReads?: boolean; patienceMs?: number },
     send: (node: Redis, begin: () => void) => Promise<unknown>,
   ): Promise<unknown> {
-    const end = performance.now() + PATIENCE_MS
+    const end = performance.now() + patienceMs
     let why: unknown = new Error('Redis cannot be reached')
     let asked: Redis | undefined
     for (;;) {
       const node = asked ?? (await this.links.ready(slotOf(key), end))
-      if (node === null) throw new StoreFailure('store_unavailable', why)
+      if (node === null) throw new StoreFailure('store_unavailable', this.links.trouble ?? why)
       const asking = asked !== undefined
       asked = undefined
       try {
@@ -121,7 +119,9 @@ export class Connection {
   async #whenReplicated(node: Redis, send: () => Promise<unknown>): Promise<unknown> {
     if (this.#replicas === 0) return send()
     const sent = send()
-    const waited = node.call('WAIT', this.#replicas, COMMAND_MS / 2).catch((error: unknown) => error)
+    const waited = node
+      .call('WAIT', this.#replicas, COMMAND_MS / 2)
+      .catch((error: unknown) => error)
     const reply = await sent
     const replicas = await waited
     if (typeof replicas !== 'number') throw new StoreFailure('storage_failed', replicas)

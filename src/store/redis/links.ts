@@ -20,6 +20,8 @@ export interface Links {
   /** Who serves what may have changed. */
   refresh(): void
   readonly primaries: readonly Redis[]
+  /** Why nodes could last not be reached, if they could not. */
+  readonly trouble: Error | null
   /** Calls back with the channel of each message; with null when messages may have been missed. */
   listen(heard: (channel: string | null) => void): void
   subscribe(channel: string): Promise<unknown>
@@ -27,13 +29,15 @@ export interface Links {
   close(): void
 }
 
+const CONNECTION_NAME = 'token-orchestrator'
+
 const OPTIONS: NodeOptions = {
   commandTimeout: COMMAND_MS,
   connectTimeout: CONNECT_MS,
   // What was sent to a node that has gone is not sent again: it may have been done.
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
-  connectionName: 'token-orchestrator',
+  connectionName: CONNECTION_NAME,
 }
 
 export function linksTo(address: Address): Links {
@@ -46,29 +50,31 @@ function ignore(): void {
 }
 
 class Primary implements Links {
+  trouble: Error | null = null
   readonly #redis: Redis
   readonly #subscriber: Redis
 
   constructor(options: NodeOptions) {
-    const all: NodeOptions = {
-      ...OPTIONS,
+    const lasting: NodeOptions = {
       ...options,
-      enableOfflineQueue: false,
-      // A node that stopped in its tracks is left, so that a Sentinel can name another.
-      socketTimeout: COMMAND_MS + CONNECT_MS,
+      connectTimeout: CONNECT_MS,
+      connectionName: CONNECTION_NAME,
       retryStrategy: reconnectAfter,
       sentinelRetryStrategy: reconnectAfter,
       sentinelReconnectStrategy: reconnectAfter,
       reconnectOnError: ({ message }) => message.startsWith('READONLY'),
     }
-    this.#redis = new Redis(all).on('error', ignore)
-    // Its offline queue keeps subscriptions that are asked for while it is away.
-    const { socketTimeout: _, commandTimeout: __, ...patient } = all
-    this.#subscriber = new Redis({
-      ...patient,
-      enableOfflineQueue: true,
-      maxRetriesPerRequest: null,
-    }).on('error', ignore)
+    this.#redis = new Redis({
+      ...OPTIONS,
+      ...lasting,
+      enableOfflineQueue: false,
+      // A node that stopped in its tracks is left, so that a Sentinel can name another.
+      socketTimeout: COMMAND_MS + CONNECT_MS,
+    }).on('error', (error) => {
+      this.trouble = error
+    })
+    // Its queue keeps what is subscribed to while it is away.
+    this.#subscriber = new Redis({ ...lasting, maxRetriesPerRequest: null }).on('error', ignore)
   }
 
   get primaries(): readonly Redis[] {
@@ -113,6 +119,7 @@ class Primary implements Links {
 }
 
 class Primaries implements Links {
+  trouble: Error | null = null
   readonly #cluster: Cluster
 
   constructor({ nodes, options }: Extract<Address, { kind: 'cluster' }>) {
@@ -122,7 +129,12 @@ class Primaries implements Links {
       slotsRefreshInterval: REFRESH_MS,
       slotsRefreshTimeout: CONNECT_MS,
       shardedSubscribers: true,
-    }).on('error', ignore)
+    })
+    for (const event of ['error', 'node error']) {
+      this.#cluster.on(event, (error: Error) => {
+        this.trouble = error
+      })
+    }
   }
 
   get primaries(): readonly Redis[] {

@@ -1,6 +1,5 @@
 import type { Clock } from '../../clock.ts'
 import { CHANGE_NAMES, type Change, type ChangeName } from '../../engine/changes.ts'
-import { DeadlinePages, Deadlines } from '../../engine/deadlines.ts'
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import type { FoundLease, Operation, PoolCounts, Results } from '../../engine/operations.ts'
 import type { Policy } from '../../engine/policy.ts'
@@ -16,6 +15,7 @@ import {
 } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { packKeyId, unpackKeyId } from './ids.ts'
+import { type Known, KnownPools } from './known-pools.ts'
 import type { Layout } from './layout.ts'
 import { type Entry, Registry } from './registry.ts'
 import { Run } from './run.ts'
@@ -25,6 +25,7 @@ import { Watches } from './watches.ts'
 import { foundFromWire } from './wire.ts'
 
 const PULSE_MS = 1000
+const PULSE_TERMS = { onlyReads: true, patienceMs: PULSE_MS }
 /** Waiters ask for themselves as well, for messages may be lost. */
 const PULSES_A_LOOK = 2
 /** Pools that are settled, or asked, at a time. */
@@ -32,14 +33,6 @@ const POOLS_AT_A_TIME = 16
 /** After a failure to settle. */
 const TRY_AGAIN_MS = 1000
 const POOL_NAME = /^[\w.-]{1,64}$/
-
-/** A pool as this process has come to know it. */
-interface Known {
-  readonly name: string
-  readonly shard: Shard
-  /** Among deadlines. */
-  readonly place: number
-}
 
 export interface RedisStoreOptions {
   connection: Connection
@@ -61,11 +54,7 @@ export class RedisStore implements Store {
   readonly #events: StoreEvents
   readonly #registry: Registry
   readonly #watches: Watches
-  readonly #known = new Map<number, Known>()
-  readonly #byPlace: (Known | undefined)[] = []
-  readonly #freePlaces: number[] = []
-  /** When something falls due in which pool, by this process's clock. */
-  readonly #dues: Deadlines
+  readonly #known: KnownPools
   /** The instant that was last announced by `wakeAt`, unless it has come. */
   #announced = NEVER
   readonly #changes = Object.fromEntries(CHANGE_NAMES.map((name) => [name, 0])) as Record<
@@ -93,9 +82,7 @@ export class RedisStore implements Store {
     this.#watches = new Watches(connection.links, layout, this.#registry, (pool) => {
       this.#events.available?.(pool)
     })
-    // A pool that is gone may be known for a moment beside its successor.
-    const places = 2 * maxPools
-    this.#dues = new Deadlines(new DeadlinePages(places, 1, new Uint32Array(places), 1, 0))
+    this.#known = new KnownPools(maxPools)
   }
 
   /** From now on it looks after all pools, and tells how Redis is. */
@@ -122,7 +109,7 @@ export class RedisStore implements Store {
         this.#noteWaits(known, run)
         break
       }
-      this.#forget(uid)
+      this.#known.forget(uid)
       entry = await this.#registry.read(pool)
       const isAnother = entry !== null && entry.uid !== uid
       run.move(isAnother && (run.isNew || entry!.emptied === uid))
@@ -137,12 +124,17 @@ export class RedisStore implements Store {
   }
 
   async patchPool(name: string, changes: Partial<Policy>): Promise<Policy | Refusal> {
-    let policy: Policy | null = null
+    const policies: Policy[] = []
     const put = await this.#watched(
-      this.#registry.put(name, (before) => (policy = before && { ...before, ...changes })),
+      this.#registry.put(name, (before) => {
+        if (before === null) return null
+        const policy = { ...before, ...changes }
+        policies.push(policy)
+        return policy
+      }),
     )
     if (typeof put === 'object') return put
-    return policy ?? REFUSED.pool_not_found
+    return policies.at(-1) ?? REFUSED.pool_not_found
   }
 
   async removePool(
@@ -161,7 +153,7 @@ export class RedisStore implements Store {
         again ? this.#registry.renew(entry) : this.#registry.remove(entry, force),
       )
       if (isDone) {
-        this.#forget(entry.uid)
+        this.#known.forget(entry.uid)
         return null
       }
     }
@@ -204,23 +196,17 @@ export class RedisStore implements Store {
   }
 
   async putDocument(name: string, text: string | null): Promise<Refusal | null> {
-    const { documents, meta } = this.#layout
-    const args = text === null ? [name] : [name, text]
-    const put = this.#connection.evaluate(PUT_DOCUMENT, [documents, meta], args)
-    const version = Number(await this.#watched(put))
-    if (version === this.#documentsVersion + 1) this.#documentsVersion = version
+    await this.#putDocument(text === null ? [name] : [name, text])
     return null
+  }
+
+  replaceDocument(name: string, before: string | null, text: string): Promise<boolean> {
+    return this.#putDocument([name, text, before ?? ''])
   }
 
   async settle(): Promise<void> {
     this.#announced = NEVER
-    const now = this.#clock.now()
-    const due: Known[] = []
-    while (this.#dues.next <= now && due.length < POOLS_AT_A_TIME) {
-      const { top } = this.#dues
-      this.#dues.delete(top)
-      due.push(this.#byPlace[top]!)
-    }
+    const due = this.#known.takeDue(this.#clock.now(), POOLS_AT_A_TIME)
     await Promise.all(due.map((known) => this.#settle(known)))
     this.#announceDue()
   }
@@ -272,46 +258,33 @@ export class RedisStore implements Store {
     const shard = new Shard(uid, keys, setting, (answer) => {
       this.#tell(known, answer)
     })
-    const place = this.#freePlaces.pop() ?? this.#byPlace.length
-    const known = { name, shard, place }
-    this.#byPlace[place] = known
-    this.#known.set(uid, known)
+    const known = this.#known.add(name, shard)
     return known
-  }
-
-  #forget(uid: number): void {
-    const known = this.#known.get(uid)
-    if (known === undefined) return
-    this.#known.delete(uid)
-    this.#dues.delete(known.place)
-    this.#byPlace[known.place] = undefined
-    this.#freePlaces.push(known.place)
   }
 
   #tell(known: Known, { now, earliest, freed, counts, changes }: Answer): void {
     for (const [name, count] of Object.entries(counts)) this.#changes[name as ChangeName] += count
     if (earliest !== null) this.#fallsDue(known, earliest - now)
     this.#announceDue()
-    if (changes !== undefined) this.#events.changed?.(changes.map((change) => toChange(change, known)))
+    if (changes !== undefined)
+      this.#events.changed?.(changes.map((change) => toChange(change, known)))
     if (freed) this.#events.available?.(known.name)
   }
 
   /** Whoever waits for a key that is leased through another server is to hear of the end of its lease. */
   #noteWaits(known: Known, { results }: Run): void {
     for (const result of results) {
-      if ('retryAfterMs' in result) this.#fallsDue(known, result.retryAfterMs!)
+      if ('retryAfterMs' in result) this.#fallsDue(known, result.retryAfterMs)
     }
     this.#announceDue()
   }
 
   #fallsDue(known: Known, inMs: number): void {
-    if (this.#byPlace[known.place] !== known) return
-    const due = this.#clock.now() + Math.max(0, inMs)
-    if (due < this.#dues.dueOf(known.place)) this.#dues.set(known.place, due)
+    this.#known.fallsDue(known, this.#clock.now() + Math.max(0, inMs))
   }
 
   #announceDue(): void {
-    const due = this.#dues.next
+    const due = this.#known.nextDue
     if (due >= this.#announced) return
     this.#announced = due
     this.#events.wakeAt(due)
@@ -320,7 +293,7 @@ export class RedisStore implements Store {
   async #settle(known: Known): Promise<void> {
     try {
       const inMs = await this.#watched(known.shard.settle())
-      if (inMs === null) this.#forget(known.shard.uid)
+      if (inMs === null) this.#known.forget(known.shard.uid)
       else if (inMs !== Infinity) this.#fallsDue(known, inMs)
     } catch {
       this.#fallsDue(known, TRY_AGAIN_MS)
@@ -332,6 +305,14 @@ export class RedisStore implements Store {
     if (await this.#watched(this.#know(entry).shard.run(run))) return null
     const [result] = run.results
     return 'counts' in result! ? (result.counts as PoolCounts) : null
+  }
+
+  async #putDocument(args: string[]): Promise<boolean> {
+    const keys = [this.#layout.documents, this.#layout.meta]
+    const version = await this.#watched(this.#connection.evaluate(PUT_DOCUMENT, keys, args))
+    if (version === null) return false
+    if (version === this.#documentsVersion + 1) this.#documentsVersion = version
+    return true
   }
 
   /** Something of each pool, oldest first. */
@@ -357,13 +338,14 @@ export class RedisStore implements Store {
       if (this.#health === 'storage_full') {
         await this.#connection.write(this.#layout.meta, 'HSET', 'room', 1)
       }
-      const told = await this.#connection.evaluate(PULSE, [this.#layout.meta], [], true)
+      const told = await this.#connection.evaluate(PULSE, [this.#layout.meta], [], PULSE_TERMS)
       const [now, documentsVersion] = told as [number, number]
       this.#follow?.(now)
       this.#setHealth('ok')
-      const isNew = documentsVersion !== this.#documentsVersion
-      this.#documentsVersion = documentsVersion
-      if (isNew) this.#events.documents?.()
+      if (documentsVersion !== this.#documentsVersion) {
+        await this.#events.documents?.()
+        this.#documentsVersion = documentsVersion
+      }
     } catch (error) {
       this.#fail(error)
     }

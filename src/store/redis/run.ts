@@ -18,6 +18,8 @@ export const MAX_WEIGHT = 200
 export class Run {
   readonly #operations: readonly Operation[]
   readonly #random: Random
+  /** What is remembered is done with it, by one call, unless that would take too long. */
+  readonly #isWhole: boolean
   readonly results: Result[] = []
   /** As they came, for the script that is to remember them. */
   #before: WireResult[] = []
@@ -29,15 +31,11 @@ export class Run {
   constructor(operations: readonly Operation[], random: Random) {
     this.#operations = operations
     this.#random = random
+    this.#isWhole = operations.some(({ op }) => op === 'remember')
   }
 
   get isDone(): boolean {
     return this.results.length === this.#operations.length
-  }
-
-  /** It is remembered with all that it did, or not done: by one call, as far as that can be known. */
-  get isWhole(): boolean {
-    return this.#operations.at(-1)?.op === 'remember'
   }
 
   /** Whether nothing of it has been done. */
@@ -52,13 +50,13 @@ export class Run {
     this.#asked = null
     for (const operation of this.#operations.slice(this.results.length)) {
       const isFirst = operations.length === 0
-      const left = this.isWhole ? Infinity : Math.max(1, weight - taken)
+      const left = this.#isWhole ? Infinity : Math.max(1, weight - taken)
       const own = this.#weigh(operation)
       // One that asks for more than is left can be done in parts only as the last of a call.
       if (!isFirst && own > left) break
       operations.push(this.#toWire(operation, isFirst, left, uid))
       taken += Math.min(own, left)
-      if (taken >= weight && !this.isWhole) break
+      if (taken >= weight && !this.#isWhole) break
     }
     return { operations, weight: taken }
   }
@@ -76,7 +74,7 @@ export class Run {
     }
     for (const result of results) {
       this.results.push(this.#whole(fromWire(result, uid), now))
-      if (this.isWhole) this.#before.push(result)
+      if (this.#isWhole) this.#before.push(result)
     }
     if (unsettled !== null && unsettled.length > 0) this.#gather(leasesFromWire(unsettled, uid))
   }

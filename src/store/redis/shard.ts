@@ -129,7 +129,12 @@ export class Shard {
       const all = (results as WireResult[][])[place]!
       const fresh = Array.isArray(all) ? all.slice(run.before.length) : []
       const leases = partial.get(place)
-      run.put(fresh, leases === undefined ? null : Array.isArray(leases) ? leases : [], now, this.uid)
+      run.put(
+        fresh,
+        leases === undefined ? null : Array.isArray(leases) ? leases : [],
+        now,
+        this.uid,
+      )
       if (run.isDone) done(false)
       else left.push(pending)
     }
@@ -146,7 +151,7 @@ export class Shard {
       ...more,
     }
     const args = [JSON.stringify(request)]
-    const text = await connection.evaluate(RUN, this.#keys, args, onlyReads)
+    const text = await connection.evaluate(RUN, this.#keys, args, { onlyReads })
     const answer = JSON.parse(String(text)) as RunsAnswer | { stale: true }
     if ('stale' in answer) return null
     this.#tell(answer)

@@ -241,7 +241,7 @@ function key(keyId: string): { id?: string } {
 
 function lease(leaseId: string, uid: number): { id?: string; token?: string; secret?: string } {
   const parsed = parseLeaseId(leaseId)
-  if (parsed === null || parsed.uid !== uid) return {}
+  if (parsed?.uid !== uid) return {}
   return { id: parsed.id, token: parsed.token, secret: parsed.secret }
 }
 

@@ -1,13 +1,13 @@
--- { holder, limit, grantedBy } -> { revoked, more }
+-- { holder, limit, grantedBy } -> { revoked, more, grantedBy }
 function operations.revokeLeases(operation)
-  local revoked = 0
+  local revoked, grantedBy = 0, operation.grantedBy or now
   local from, to = '[' .. operation.holder .. '\0', '(' .. operation.holder .. '\1'
   for _ = 1, operation.limit do
     local entry = redis.call('ZRANGEBYLEX', K_HOLDERS, from, to, 'LIMIT', 0, 1)[1]
-    if not entry then return { revoked = revoked, more = false } end
+    if not entry then return { revoked = revoked, more = false, grantedBy = grantedBy } end
     local id = entry:sub(#operation.holder + 18)
     local granted = unpack_row(redis.call('HGET', K_ROWS, id))[GRANTED]
-    if granted > operation.grantedBy then return { revoked = revoked, more = false } end
+    if granted > grantedBy then return { revoked = revoked, more = false, grantedBy = grantedBy } end
     -- Whoever looks at a key brings it up to date, and then the lease may be over.
     local row = find(id)
     if row and row[STATE] == LEASED then
@@ -15,5 +15,5 @@ function operations.revokeLeases(operation)
       revoked = revoked + 1
     end
   end
-  return { revoked = revoked, more = true }
+  return { revoked = revoked, more = true, grantedBy = grantedBy }
 end
