@@ -1,4 +1,4 @@
-/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters] [--quick] [--json FILE]`; see README.md. */
+/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports] [--quick] [--json FILE]`; see README.md. */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -7,6 +7,7 @@ import { canPin } from './child.ts'
 import { durable } from './durable.ts'
 import { engine } from './engine.ts'
 import { http } from './http.ts'
+import { imports } from './imports.ts'
 import { pools } from './pools.ts'
 import { print, type Table } from './report.ts'
 import { storm } from './storm.ts'
@@ -20,6 +21,7 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   durable,
   batch,
   waiters,
+  imports,
 }
 
 const { values, positionals } = parseArgs({

@@ -1,5 +1,5 @@
 /** The server as it is shipped, a process of its own that is filled over its own API. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +14,8 @@ export interface ServerOptions {
   dataDir?: string
   /** What runs it and becomes it: a command line to put before its own. */
   under?: string[]
+  /** A file of this folder that is run in its process first. */
+  preload?: string
 }
 
 export class RealServer {
@@ -30,13 +32,17 @@ export class RealServer {
   /** With so many keys more than it has. */
   static async start(
     keys: number,
-    { dataDir, under = [], core = SERVER_CORE }: ServerOptions = {},
+    { dataDir, under = [], core = SERVER_CORE, preload }: ServerOptions = {},
   ) {
     const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
     const state = dataDir === undefined ? ['--memory'] : ['--data-dir', dataDir]
     const options = ['serve', ...state, '--port', '0', '--key-lifetime', '1h']
-    const [command, ...args] = [...under, ...nodeCommand(core), cli, ...options]
-    const process = spawn(command!, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const first = preload === undefined ? [] : ['--import', new URL(preload, import.meta.url).href]
+    const [command, ...args] = [...under, ...nodeCommand(core), ...first, cli, ...options]
+    const stdio: StdioOptions = ['ignore', 'pipe', 'inherit', 'ipc']
+    const process = spawn(command!, args, {
+      stdio: preload === undefined ? stdio.slice(0, 3) : stdio,
+    })
     const server = new RealServer(await portOf(process), process)
     for (let left = keys; left > 0; left -= CREATED_AT_A_TIME) {
       await server.#create(Math.min(left, CREATED_AT_A_TIME))
@@ -52,6 +58,13 @@ export class RealServer {
     })
     if (response.status !== 201) throw new Error(`not created: ${await response.text()}`)
     await response.arrayBuffer()
+  }
+
+  /** What the preloaded file answers. */
+  async ask(question: string): Promise<number> {
+    const answer = once(this.#process, 'message')
+    this.#process.send(question)
+    return ((await answer) as [number])[0]
   }
 
   [Symbol.dispose](): void {

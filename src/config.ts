@@ -290,16 +290,20 @@ function oneOf<T extends string>(words: readonly T[]): Kind<T> {
 }
 
 function duration(): Kind<number> {
-  const unitMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
   return {
     must: 'a duration like 500ms, 60s, 5m or 1h, from 1ms to 10 years',
     parse: (text) => {
-      const [, digits, unit] = /^(\d{1,15})(ms|s|m|h)$/.exec(text) ?? []
-      if (digits === undefined || unit === undefined) return undefined
-      const ms = Number(digits) * unitMs[unit]!
-      return ms >= 1 && ms <= MAX_DURATION_MS ? ms : undefined
+      const ms = durationMs(text)
+      return ms !== undefined && ms >= 1 && ms <= MAX_DURATION_MS ? ms : undefined
     },
   }
+}
+
+/** What a text like 5m is in ms; undefined: it is no duration. */
+export function durationMs(text: string): number | undefined {
+  const unitMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+  const [, digits, unit] = /^(\d{1,15})(ms|s|m|h)$/.exec(text) ?? []
+  return digits === undefined || unit === undefined ? undefined : Number(digits) * unitMs[unit]!
 }
 
 function trueOrFalse(): Kind<boolean> {

@@ -6,37 +6,26 @@ import { MasterKeyError } from '../service/vault.ts'
 import { RedisError } from '../store/redis/open.ts'
 import { StoreFailure } from '../store/store.ts'
 import { version } from '../version.ts'
-import { backup, BACKUP_HELP, check, CHECK_HELP, restore, RESTORE_HELP } from './data.ts'
-import { serve, SERVE_HELP } from './serve.ts'
+import { COMMANDS, commandsHelp } from './commands.ts'
+import { ApiError } from './remote/api.ts'
+import { suggestion } from './remote/suggest.ts'
 
 const HELP = `Usage: token-orchestrator COMMAND
 
 Hands out API keys, one holder at a time, over HTTP.
 
-  serve          start the server
-  backup FILE    copy what a running server has saved
-  restore FILE   make a data directory of a backup
-  check [FILE]   look for damage in a data directory or a backup
-  --version      show the version
-  --help         show this text; after a command, its options
+${commandsHelp()}
 `
-
-const COMMANDS: Record<string, { help: string; run: typeof serve }> = {
-  serve: { help: SERVE_HELP, run: serve },
-  backup: { help: BACKUP_HELP, run: backup },
-  restore: { help: RESTORE_HELP, run: restore },
-  check: { help: CHECK_HELP, run: check },
-}
 
 /** A command line that cannot be understood. */
 const USAGE_ERROR = 2
 
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args
-  const command = Object.hasOwn(COMMANDS, name ?? '') ? COMMANDS[name!] : undefined
-  if (command !== undefined) {
-    if (!rest.includes('--help') && !rest.includes('-h')) return command.run(rest, process.env)
-    process.stdout.write(command.help)
+  if (name !== undefined && Object.hasOwn(COMMANDS, name)) {
+    const { help, run } = await COMMANDS[name]!.load()
+    if (!rest.includes('--help') && !rest.includes('-h')) return run(rest, process.env)
+    process.stdout.write(help(rest))
     return 0
   }
   switch (name) {
@@ -58,7 +47,7 @@ async function main(args: string[]): Promise<number> {
 function whatIsWrong(command: string): string {
   return command.startsWith('-')
     ? `token-orchestrator: the command goes before its options: token-orchestrator serve ${command}`
-    : `token-orchestrator: unknown command "${command}".`
+    : `token-orchestrator: unknown command "${command}"${suggestion(command, Object.keys(COMMANDS)) || '.'}`
 }
 
 try {
@@ -71,6 +60,7 @@ try {
     )
     process.exitCode = USAGE_ERROR
   } else if (
+    error instanceof ApiError ||
     error instanceof JournalError ||
     error instanceof MasterKeyError ||
     error instanceof RedisError

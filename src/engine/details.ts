@@ -22,6 +22,11 @@ export interface Detail {
 
 export const NO_DETAIL: Detail = Object.freeze({ value: null, name: null, metadata: null })
 
+/** What the detail of a slot is saved under. */
+export function entryName(slot: number): string {
+  return `key/${slot}`
+}
+
 /**
  * Values, names and metadata of the keys that have some, by slot, and the way back from a value. On the heap,
  * in many small parts, so that none stops the world when it grows.
@@ -46,7 +51,10 @@ export class Details {
     return this.#chunks[slot >>> CHUNK_SHIFT]?.[slot & (CHUNK_SLOTS - 1)] ?? NO_DETAIL
   }
 
-  /** The slots of the keys that have the value with that digest, over all pools: it takes time for each. */
+  /**
+   * The slots that have the value with that digest, over all pools: it takes time for each. In some there may not be a
+   * key yet.
+   */
   find(digest: string): readonly number[] {
     const found = this.#shard(digest).get(digest)
     if (found === undefined) return []
@@ -55,20 +63,27 @@ export class Details {
 
   set(slot: number, detail: Detail): void {
     const isNone = detail.value === null && detail.name === null && detail.metadata === null
-    this.#put(slot, isNone ? NO_DETAIL : detail)
-    this.#save(`key/${slot}`, isNone ? null : JSON.stringify(detail))
+    this.put(slot, isNone ? NO_DETAIL : detail)
+    this.#save(entryName(slot), isNone ? null : JSON.stringify(detail))
+  }
+
+  /** What is saved already, or will be. */
+  put(slot: number, detail: Detail): void {
+    const before = this.get(slot).value?.digest
+    const after = detail.value?.digest
+    if (before !== after) {
+      if (before !== undefined) this.#removeDigest(before, slot)
+      if (after !== undefined) this.#addDigest(after, slot)
+    }
+    const chunk = (this.#chunks[slot >>> CHUNK_SHIFT] ??= [])
+    chunk[slot & (CHUNK_SLOTS - 1)] = detail === NO_DETAIL ? undefined : detail
   }
 
   /** The key is gone. Returns whether there was anything to forget. */
   forget(slot: number): boolean {
     if (this.get(slot) === NO_DETAIL) return false
-    this.#put(slot, NO_DETAIL)
+    this.put(slot, NO_DETAIL)
     return true
-  }
-
-  /** From before a restart; it is saved already. */
-  restore(slot: number, detail: Detail): void {
-    this.#put(slot, detail)
   }
 
   /** Of all keys that have some. */
@@ -78,17 +93,6 @@ export class Details {
         if (detail !== undefined) yield (number << CHUNK_SHIFT) | place
       }
     }
-  }
-
-  #put(slot: number, detail: Detail): void {
-    const before = this.get(slot).value?.digest
-    const after = detail.value?.digest
-    if (before !== after) {
-      if (before !== undefined) this.#removeDigest(before, slot)
-      if (after !== undefined) this.#addDigest(after, slot)
-    }
-    const chunk = (this.#chunks[slot >>> CHUNK_SHIFT] ??= [])
-    chunk[slot & (CHUNK_SLOTS - 1)] = detail === NO_DETAIL ? undefined : detail
   }
 
   #addDigest(digest: string, slot: number): void {

@@ -1,10 +1,11 @@
 import { DeadlinePages, Deadlines } from './deadlines.ts'
 import { REFUSED, type Refusal } from './errors.ts'
 import { parseKeyId } from './ids.ts'
+import type { Import } from './import.ts'
 import type { MakeRoom } from './key-operations.ts'
 import type { FoundLease, Lease, Operation, PoolCounts, Result } from './operations.ts'
 import { contradiction, type Policy } from './policy.ts'
-import { perform } from './perform.ts'
+import { perform, type Progress } from './perform.ts'
 import { Pool, UNSETTLED } from './pool.ts'
 import type { Random } from './random.ts'
 import { RecordError } from './records.ts'
@@ -31,18 +32,26 @@ const READS = new Set<Operation['op']>([
 ])
 
 /** Operations on one pool that are done in order, and how far they have come. */
-export class Run {
+export class Run implements Progress {
   readonly pool: string
   readonly operations: readonly Operation[]
   readonly results: Result[] = []
   /** Of an acquire that was interrupted by a storm. */
   leases: Lease[] = []
+  /** Of more keys than one turn makes. */
+  importing: Import | null = null
   /** The pool that it began on, or what that has become: one made anew under that name is another. */
   begunOn: Pool | null = null
 
   constructor(pool: string, operations: readonly Operation[]) {
     this.pool = pool
     this.operations = operations
+  }
+
+  /** What has begun comes to nothing. */
+  giveUpImport(): void {
+    this.importing?.abandon()
+    this.importing = null
   }
 }
 
@@ -166,6 +175,7 @@ export class Engine {
     if (plain !== 0 && details.get(plain).value === null) slots.push(plain)
     const found: FoundLease[] = []
     for (const slot of slots) {
+      if (!rows.isLive(slot)) continue
       const pool = this.#byNumber[rows.pool(slot)]!
       if (this.#byName.get(pool.name) !== pool || !pool.settleKey(slot, now)) continue
       if (rows.state(slot) !== State.leased) continue
@@ -232,8 +242,10 @@ export class Engine {
     while (run.begunOn?.successor) {
       run.begunOn = run.begunOn.successor
       run.leases = [] // they ended with their keys
+      run.giveUpImport()
     }
     if (pool === undefined || pool !== run.begunOn) {
+      run.giveUpImport()
       while (run.results.length < run.operations.length) run.results.push(REFUSED.pool_not_found)
       return true
     }
@@ -258,32 +270,34 @@ export class Engine {
   #runOne(pool: Pool, operation: Operation, run: Run, now: number): Result | typeof UNSETTLED {
     if (this.frozen !== null && !READS.has(operation.op)) {
       const { leases } = run
+      run.giveUpImport()
       if (operation.op !== 'acquire' || leases.length === 0) return this.frozen
       // What it has been granted is its caller's: nobody else knows of it.
       run.leases = []
       return { leases }
     }
-    const { leases, results } = run
-    const result = perform(this.#tables, pool, operation, leases, results, this.#makeRoom, now)
-    if (operation.op === 'acquire' && result !== UNSETTLED) run.leases = []
+    const result = perform(this.#tables, pool, operation, run, this.#makeRoom, now)
+    if (result === UNSETTLED) return result
+    if (operation.op === 'acquire') run.leases = []
+    if (operation.op === 'import') run.importing = null
     return result
   }
 
-  readonly #makeRoom: MakeRoom = (pool, count, now) => {
-    const full = this.#whyFull(pool, count, now)
+  readonly #makeRoom: MakeRoom = (pool, count, ready, now) => {
+    const full = this.#whyFull(pool, count, ready, now)
     if (full !== null) return full
     return this.#tables.index.prepare(count, PLACES_A_TURN) ? null : UNSETTLED
   }
 
   /** Why `count` more keys do not fit; null if they do. Dead keys are no reason: they are settled first. */
-  #whyFull(pool: Pool, count: number, now: number): Refusal | typeof UNSETTLED | null {
+  readonly #whyFull: MakeRoom = (pool, count, ready, now) => {
     const { rows } = this.#tables
     if (count > pool.policy.maxKeys) return REFUSED.pool_full
     if (pool.sets.size + count > pool.policy.maxKeys) {
       return pool.nextDue <= now ? UNSETTLED : REFUSED.pool_full
     }
     if (count > rows.capacity) return REFUSED.server_full
-    if (rows.used + count > rows.capacity) {
+    if (rows.used + count - ready > rows.capacity) {
       return this.nextDue <= now ? UNSETTLED : REFUSED.server_full
     }
     return null

@@ -58,6 +58,7 @@ export const ERRORS = {
   ttl_too_long: { status: 422, title: 'The TTL is above the maxLeaseTtlMs of the pool.' },
   pool_exhausted: { status: 429, title: 'Every key of the pool is leased or cooling.' },
   too_many_waiters: { status: 429, title: 'As many callers as can wait for the pool already do.' },
+  too_many_streams: { status: 429, title: 'As many callers as can listen already do.' },
   draining: { status: 503, title: 'The server is stopping.' },
   pool_empty: { status: 409, title: 'The pool has no key that could become available.' },
   pool_full: { status: 409, title: 'The pool would hold more keys than its maxKeys.' },

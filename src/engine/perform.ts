@@ -3,7 +3,8 @@ import { REFUSED, type Refusal } from './errors.ts'
 import { findKey, findLease } from './find.ts'
 import type { Reference } from './idempotency.ts'
 import { formatKeyId } from './ids.ts'
-import { create, importKeys, list, type MakeRoom, update } from './key-operations.ts'
+import { Import } from './import.ts'
+import { create, list, type MakeRoom, update } from './key-operations.ts'
 import { acquire, listLeases, release, renew, revokeLeases, unblock } from './lease-operations.ts'
 import {
   type Answers,
@@ -19,16 +20,21 @@ import { State } from './rows.ts'
 import type { Tables } from './tables.ts'
 import { keyOf, leaseOf, orNull } from './views.ts'
 
-/**
- * Does one operation. `makeRoom` sees to it that there is room for new keys. `leases` are those that an acquire got before it
- * answered UNSETTLED; called again after settling, it goes on from there. `before` are the results so far.
- */
+/** How far a list of operations has come. */
+export interface Progress {
+  readonly results: Result[]
+  /** Those that an acquire got before it answered UNSETTLED; called again after settling, it goes on from there. */
+  leases: Lease[]
+  /** One that answered so, likewise. */
+  importing: Import | null
+}
+
+/** Does one operation. `makeRoom` sees to it that there is room for new keys. */
 export function perform(
   tables: Tables,
   pool: Pool,
   operation: Operation,
-  leases: Lease[],
-  before: readonly Result[],
+  progress: Progress,
   makeRoom: MakeRoom,
   now: number,
 ): Result | typeof UNSETTLED {
@@ -36,9 +42,10 @@ export function perform(
     case 'create':
       return create(tables, pool, operation, makeRoom, now)
     case 'import':
-      return importKeys(tables, pool, operation, makeRoom, now)
+      progress.importing ??= new Import(tables, pool, operation)
+      return progress.importing.run(makeRoom, now)
     case 'acquire':
-      return acquire(tables, pool, operation, leases, now)
+      return acquire(tables, pool, operation, progress.leases, now)
     case 'renew':
       return renew(tables, pool, operation, now)
     case 'release':
@@ -80,7 +87,7 @@ export function perform(
     case 'recall':
       return recall(tables, pool, operation, now)
     case 'remember':
-      return remember(tables, operation, before, now)
+      return remember(tables, operation, progress.results, now)
     case 'update':
       return update(tables, pool, operation, now)
     case 'remove': {

@@ -30,6 +30,8 @@ export class Pool {
   readonly sets: StateSets
   /** The pool that took its place when it was emptied. */
   successor: Pool | null = null
+  /** The import that is under way, and that others wait for. */
+  importing: object | null = null
   readonly #tables: Tables
   /** Slots by the death of their key. */
   readonly #lives: Deadlines
@@ -95,8 +97,17 @@ export class Pool {
   /** The slot of the key of this pool that has the value with that digest; 0 if there is none. */
   findValue(digest: string, now: number): number {
     const { rows, details } = this.#tables
-    const slot = details.find(digest).find((slot) => rows.pool(slot) === this.number)
+    const slot = details
+      .find(digest)
+      .find((slot) => rows.isLive(slot) && rows.pool(slot) === this.number)
     return slot !== undefined && this.settleKey(slot, now) ? slot : 0
+  }
+
+  /** Whether in that slot, where there was one with that value, there still is. */
+  hasValue(slot: number, digest: string, now: number): boolean {
+    const { rows, details } = this.#tables
+    const isMine = rows.isLive(slot) && rows.pool(slot) === this.number
+    return isMine && details.get(slot).value?.digest === digest && this.settleKey(slot, now)
   }
 
   /** The slot of the key that this current lease holds, or why it holds none. */
@@ -127,11 +138,14 @@ export class Pool {
     return true
   }
 
-  /** Adds a key; the caller has seen to it that the tables have room. Returns its slot. */
-  create(now: number, expiresAt: number, ownLifetime: boolean): number {
+  /**
+   * Adds a key, in a slot that the caller has taken or in another; he has seen to it that the tables have room.
+   * Returns its slot.
+   */
+  create(now: number, expiresAt: number, ownLifetime: boolean, taken = 0): number {
     const { rows, index, random } = this.#tables
     index.prepare(1, Infinity) // may throw, so it comes before anything has changed
-    const slot = rows.take()
+    const slot = taken === 0 ? rows.take() : taken
     randomKeyId(random, newId)
     rows.setId(slot, newId)
     rows.begin(slot, this.number, now, expiresAt, ownLifetime)

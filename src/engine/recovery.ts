@@ -43,7 +43,7 @@ export class Recovery {
     } else if (kind === 'reason') {
       this.#reasons.set(Number(id), value)
     } else if (kind === 'key') {
-      this.#engine.tables.details.restore(Number(id), JSON.parse(value) as Detail)
+      this.#engine.tables.details.put(Number(id), JSON.parse(value) as Detail)
     } else if (kind === 'holder') {
       this.#engine.tables.holders.restore(JSON.parse(value) as SavedHolder)
     } else if (kind === 'document') {

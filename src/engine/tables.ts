@@ -1,6 +1,6 @@
 import { CHANGE_NAMES, type Change, type ChangeKind } from './changes.ts'
 import { DeadlinePages } from './deadlines.ts'
-import { Details } from './details.ts'
+import { Details, entryName } from './details.ts'
 import { Holders } from './holders.ts'
 import { HOLD_DEADLINE_WORD, Holds } from './holds.ts'
 import { Idempotency } from './idempotency.ts'
@@ -41,6 +41,8 @@ export class Tables {
   readonly changeCounts: number[] = CHANGE_NAMES.map(() => 0)
   /** Set by who wants to be told of each change, not only its count. */
   onChange: ((change: Change) => void) | null = null
+  /** Whether he wants it now; asked before each change. */
+  isHeard = (): boolean => true
   /** Set by who saves what has changed. */
   unsaved: Unsaved | null = null
   /** Set by who wants to be told that a pool, by name, may have a key to give. */
@@ -111,7 +113,7 @@ export class Tables {
   /** What is kept beside the row of a key that is gone is of no use. */
   forgetKey(slot: number): void {
     if (this.#disabledReasons.delete(slot)) this.unsaved?.tidy(slot, `reason/${slot}`)
-    if (this.details.forget(slot)) this.unsaved?.tidy(slot, `key/${slot}`)
+    if (this.details.forget(slot)) this.unsaved?.tidy(slot, entryName(slot))
   }
 
   /** It is saved already. */
@@ -132,7 +134,7 @@ export class Tables {
 
   changed(kind: ChangeKind, pool: string, slot: number): void {
     this.changeCounts[kind]!++
-    if (this.onChange === null) return
+    if (this.onChange === null || !this.isHeard()) return
     const { rows } = this
     this.onChange({
       kind: CHANGE_NAMES[kind]!,

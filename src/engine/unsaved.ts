@@ -48,6 +48,12 @@ export class Unsaved {
     this.#entries.set(name, value)
   }
 
+  /** Many entries, which are the caller's no more. It takes time for those only that there are already. */
+  setAll(entries: Map<string, string | null>): void {
+    for (const [name, value] of this.#entries) if (!entries.has(name)) entries.set(name, value)
+    this.#entries = entries
+  }
+
   /**
    * The key of a slot is gone, and with it the use of an entry. That alone is no news, since the row says it:
    * the entry goes when there are some, at the latest with the next key of that slot.

@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { version } from '../version.ts'
 import { batch } from './contract/batch.ts'
 import { classic } from './contract/classic.ts'
+import { events } from './contract/events.ts'
 import { introspection } from './contract/introspection.ts'
 import { keys } from './contract/keys.ts'
 import { leases } from './contract/leases.ts'
@@ -21,6 +22,7 @@ const RESOURCES: readonly Resource[] = [
   { name: 'leases', about: 'Exclusive holds of keys, for a time.', routes: leases },
   { name: 'batch', about: 'Many operations in one call.', routes: batch },
   { name: 'introspection', about: 'Whether a key is good.', routes: introspection },
+  { name: 'events', about: 'What happens, as it happens.', routes: events },
   { name: 'tokens', about: 'Access tokens: who may do what.', routes: tokens },
   {
     name: 'classic',

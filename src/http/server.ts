@@ -9,11 +9,13 @@ import { backupRoute } from './backup.ts'
 import { answerBrokenRequest } from './broken-request.ts'
 import { classicCreateRoute, classicRoutes } from './classic.ts'
 import { documentRoutes } from './documents.ts'
+import { checkLengthsFast } from './lengths.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
 import { malformed, sendProblem } from './problem.ts'
 import { type TracedRequest, traceRequests } from './tracing.ts'
 import { batchRoutes } from './v1/batch.ts'
+import { eventRoutes } from './v1/events.ts'
 import { introspectionRoutes } from './v1/introspection.ts'
 import { keyRoutes } from './v1/keys.ts'
 import { leaseRoutes } from './v1/leases.ts'
@@ -21,6 +23,8 @@ import { poolRoutes } from './v1/pools.ts'
 import { tokenRoutes } from './v1/tokens.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
+/** Others have their turn between the reading of a body that is longer and the work on it. */
+const LONG_BODY = 256 * 1024
 
 const JSON_BODY = 'application/json'
 const FORM = 'application/x-www-form-urlencoded'
@@ -46,6 +50,7 @@ export class HttpServer {
       return503OnClosing: false,
       logger: false,
       ajv: {
+        plugins: [checkLengthsFast],
         customOptions: {
           coerceTypes: false,
           removeAdditional: false,
@@ -125,6 +130,7 @@ export class HttpServer {
     operationalRoutes(app, orchestrator)
     backupRoute(app, orchestrator)
     documentRoutes(app)
+    eventRoutes(app, orchestrator, access)
     await app.register((scope, _options, done) => {
       scope.addContentTypeParser(JSON_TYPE, { parseAs: 'string' }, (_request, body, done) => {
         parseJson(body as string, done)
@@ -233,9 +239,13 @@ function parseJson(text: string, done: (error: Error | null, body?: unknown) => 
     done(null)
     return
   }
+  let body: unknown
   try {
-    done(null, JSON.parse(text))
+    body = JSON.parse(text)
   } catch {
     done(malformed('The body is not valid JSON.'))
+    return
   }
+  if (text.length < LONG_BODY) done(null, body)
+  else setImmediate(done, null, body)
 }

@@ -21,6 +21,7 @@ import {
   StoreFailure,
   type StoreStats,
 } from '../store/store.ts'
+import { Events } from './events.ts'
 import { Sweeper } from './sweeper.ts'
 import {
   type Acquired,
@@ -55,6 +56,8 @@ export interface StartOptions {
 
 /** The application, whatever protocol it is spoken to by: one store and the timer that keeps it tidy. */
 export class Orchestrator {
+  /** What happens, for who listens. */
+  readonly events: Events
   readonly #clock: Clock
   readonly #sweeper: Sweeper
   readonly #waiters: Waiters
@@ -71,6 +74,7 @@ export class Orchestrator {
   private constructor(clock: Clock) {
     this.#clock = clock
     this.#waiters = new Waiters(clock, this.#run, (pool) => this.#store.watch(pool))
+    this.events = new Events(clock, { run: this.#run, waiters: (pool) => this.waiters(pool) })
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
 
@@ -85,7 +89,7 @@ export class Orchestrator {
     { policy, masterKeys, random, onUnreadable }: StartOptions,
   ): Promise<Orchestrator> {
     const orchestrator = new Orchestrator(clock)
-    const store = await openStore(orchestrator.#events())
+    const store = await openStore(orchestrator.#storeEvents())
     orchestrator.#store = store
     try {
       await orchestrator.#putDefaultPool(policy)
@@ -152,9 +156,7 @@ export class Orchestrator {
   ): Promise<Acquired> {
     return this.#requests.once(pool, repeatable, async (remember) => {
       const request = { operation, remember }
-      return patience === null
-        ? this.#acquire(pool, request)
-        : this.#waiters.wait(pool, request, patience)
+      return patience === null ? this.#acquire(pool, request) : this.#wait(pool, request, patience)
     }) as Promise<Acquired>
   }
 
@@ -257,12 +259,16 @@ export class Orchestrator {
     return this.#waiters.total
   }
 
-  putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
-    return this.#store.putPool(name, policy)
+  async putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
+    const put = await this.#store.putPool(name, policy)
+    if (typeof put === 'string') this.events.policyChanged(name)
+    return put
   }
 
-  patchPool(name: string, changes: Partial<Policy>): ReturnType<Store['patchPool']> {
-    return this.#store.patchPool(name, changes)
+  async patchPool(name: string, changes: Partial<Policy>): ReturnType<Store['patchPool']> {
+    const patched = await this.#store.patchPool(name, changes)
+    if (!('code' in patched)) this.events.policyChanged(name)
+    return patched
   }
 
   /** The default pool is emptied, for it is always there. */
@@ -271,6 +277,8 @@ export class Orchestrator {
     const removed = this.#store.removePool(name, { force, again })
     return removed.then((refusal) => {
       if (refusal === null && !again) this.#waiters.dismiss(name, REFUSED.pool_not_found)
+      if (refusal === null && again) this.events.emptied(name)
+      else if (refusal === null) this.events.removed(name)
       return refusal
     })
   }
@@ -327,6 +335,7 @@ export class Orchestrator {
   drain(): void {
     this.#draining = true
     this.#waiters.close()
+    this.events.close()
   }
 
   async close(): Promise<void> {
@@ -336,7 +345,7 @@ export class Orchestrator {
     await this.#store.close()
   }
 
-  #events(): StoreEvents {
+  #storeEvents(): StoreEvents {
     return {
       wakeAt: (instant) => {
         this.#sweeper.wakeAt(instant)
@@ -347,6 +356,10 @@ export class Orchestrator {
       documents: async () => {
         await Promise.all(this.#onDocuments.map((callback) => callback()))
       },
+      changed: (changes) => {
+        this.events.changed(changes)
+      },
+      isHeard: () => this.events.isHeard,
       health: (health) => {
         this.#storeHealth = health
       },
@@ -362,6 +375,16 @@ export class Orchestrator {
     }
     const [acquired] = await this.#store.run(pool, operationsOf(request))
     return acquired as Acquired
+  }
+
+  async #wait(pool: string, request: Request, patience: Patience): Promise<Acquired> {
+    const acquired = this.#waiters.wait(pool, request, patience)
+    this.events.touched(pool)
+    try {
+      return await acquired
+    } finally {
+      this.events.touched(pool)
+    }
   }
 
   async #putDefaultPool(given: Partial<Policy>): Promise<void> {

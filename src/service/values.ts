@@ -5,8 +5,8 @@ import { generateValue } from './generated-value.ts'
 import { UnreadableValue, type Vault } from './vault.ts'
 import type { RunPool } from './waiters.ts'
 
-/** Values encrypted or decrypted before others have their turn: some milliseconds' work. */
-const VALUES_A_TURN = 500
+/** How long values are encrypted or decrypted before others have their turn. */
+const TURN_MS = 4
 const WHY_UNREADABLE = 'its value will not decrypt'
 
 /** A credential to be kept, and what goes with it. */
@@ -79,8 +79,12 @@ export class Values {
 
   async #inTurns<T, R>(items: readonly T[], work: (item: T) => R): Promise<R[]> {
     const results: R[] = []
-    for (const [index, item] of items.entries()) {
-      if (index > 0 && index % VALUES_A_TURN === 0) await this.#clock.yield()
+    let end = this.#clock.elapsedMs() + TURN_MS
+    for (const item of items) {
+      if (this.#clock.elapsedMs() >= end) {
+        await this.#clock.yield()
+        end = this.#clock.elapsedMs() + TURN_MS
+      }
       results.push(work(item))
     }
     return results

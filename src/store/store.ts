@@ -101,6 +101,8 @@ export interface StoreEvents {
   available?: (pool: string) => void
   /** Something has happened for good, in this order. */
   changed?: (changes: readonly Change[]) => void
+  /** Whether anybody wants to be told what changes now; unless it is given, somebody always does. */
+  isHeard?: () => boolean
   /** Documents were put by others than this process. It is told again until this resolves. */
   documents?: () => Promise<void>
   health?: (health: Health) => void

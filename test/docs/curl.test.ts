@@ -21,6 +21,7 @@ function parse(line: string): Command {
   const command: Command = { method: 'GET', path: '', headers: {} }
   for (let at = 1; at < words.length; at++) {
     const word = words[at]!
+    if (word === '-N') continue
     if (word === '-X') command.method = words[++at]!
     else if (word === '-d') {
       command.body = words[++at]!
@@ -42,6 +43,7 @@ const FILES = [
   'docs/classic-api.md',
   'docs/access.md',
   'docs/gateways.md',
+  'docs/events.md',
 ]
 
 for (const file of FILES) {

@@ -72,8 +72,8 @@ suite('details', () => {
     const details = new Details(() => {
       assert.fail('it is saved already')
     })
-    details.restore(7, detail('aaaa'))
-    details.restore(7, detail('baaa')) // what was read later is what counts
+    details.put(7, detail('aaaa'))
+    details.put(7, detail('baaa')) // what was read later is what counts
     assert.deepEqual([details.find('aaaa'), details.find('baaa')], [[], [7]])
     assert.equal(details.forget(7), true)
     assert.equal(details.values, 0)

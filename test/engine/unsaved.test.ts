@@ -32,6 +32,19 @@ test('what has changed is saved once', () => {
   assert.deepEqual(taken(), { slots: [7], entries: {} })
 })
 
+test('of many entries at once, each goes before what had its name', () => {
+  unsaved.set('key/1', 'old')
+  unsaved.set('key/2', null)
+  unsaved.setAll(
+    new Map([
+      ['key/1', 'new'],
+      ['key/3', 'new'],
+    ]),
+  )
+  unsaved.set('key/3', 'newer')
+  assert.deepEqual(taken().entries, { 'key/1': 'new', 'key/2': null, 'key/3': 'newer' })
+})
+
 test('tidying is no news, and goes along with what is', () => {
   unsaved.tidy(7, 'reason/7')
   unsaved.tidy(7, 'other/7')

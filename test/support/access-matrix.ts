@@ -82,6 +82,8 @@ export const TABLE: Record<string, Row> = {
   'GET /v1/pools/:pool/leases': { scopes: ['leases:admin'], path: (things) => `${pool(things)}/leases`, success: 200 },
   'DELETE /v1/pools/:pool/leases': { scopes: ['leases:admin'], path: (things) => `${pool(things)}/leases?holder=x`, success: 200 },
 
+  'GET /v1/events': { scopes: ['read'], path: () => '/v1/events', success: 200 },
+
   'POST /v1/introspect': { scopes: ['introspect'], path: () => '/v1/introspect', body: { token: 'none' }, success: 200, form: true },
   'GET /v1/verify': { scopes: ['introspect'], path: () => '/v1/verify', success: 204, gateway: true },
 

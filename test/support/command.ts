@@ -13,6 +13,8 @@ const PATIENCE_MS = 60_000
 export interface CommandOptions {
   env?: Record<string, string>
   cwd?: string
+  /** All that it finds on its standard input. */
+  input?: string
 }
 
 /** A running command and what it has said so far. `await using` ends it, and whatever it started. */
@@ -26,13 +28,15 @@ export class Command implements AsyncDisposable {
   #onNews = (): void => undefined
   #ended = false
 
-  constructor(file: string, args: string[], { env, cwd = ROOT }: CommandOptions = {}) {
+  constructor(file: string, args: string[], { env, cwd = ROOT, input }: CommandOptions = {}) {
     this.#process = spawn(file, args, {
       cwd,
       env: { ...cleanEnvironment(), ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
       detached: true, // a process group, so that what npm or a shell starts can be ended too
     })
+    // Who does not read to the end is not to be blamed for it.
+    this.#process.stdin?.on('error', () => undefined).end(input)
     for (const stream of ['stdout', 'stderr'] as const) {
       this.#process[stream]!.setEncoding('utf8').on('data', (text: string) => {
         this[stream] += text
@@ -92,8 +96,12 @@ export interface Ended {
 }
 
 /** Runs the CLI to its end. */
-export async function runCli(args: string[], env: Record<string, string> = {}): Promise<Ended> {
-  await using command = startCli(args, { env })
+export async function runCli(
+  args: string[],
+  env: Record<string, string> = {},
+  input?: string,
+): Promise<Ended> {
+  await using command = startCli(args, { env, ...(input === undefined ? {} : { input }) })
   const code = await command.code
   return { code, stdout: command.stdout, stderr: command.stderr }
 }

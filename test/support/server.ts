@@ -130,6 +130,7 @@ export class TestServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#agent.destroy()
+    this.orchestrator.drain()
     await this.http.close()
     await this.orchestrator.close()
   }
@@ -205,7 +206,9 @@ async function ask(
   const [response] = (await once(asked, 'response')) as [IncomingMessage]
   response.setEncoding('utf8')
   let text = ''
-  for await (const part of response) text += String(part)
+  // A stream of events never ends: that it begins is the answer.
+  if (response.headers['content-type'] === 'text/event-stream') response.destroy()
+  else for await (const part of response) text += String(part)
   const json = /^application\/(problem\+)?json/.test(response.headers['content-type'] ?? '')
   return {
     status: response.statusCode!,

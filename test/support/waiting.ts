@@ -1,11 +1,13 @@
 /** Callers who wait for keys, in virtual time and without HTTP. */
 import assert from 'node:assert/strict'
+import type { Change } from '../../src/engine/changes.ts'
 import type { Refusal } from '../../src/engine/errors.ts'
 import { isRefusal, type Lease, type Operation, type Result } from '../../src/engine/operations.ts'
 import { DEFAULT_POLICY, type Policy } from '../../src/engine/policy.ts'
 import { Orchestrator } from '../../src/service/orchestrator.ts'
 import type { Acquired } from '../../src/service/waiters.ts'
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
+import type { StoreEvents } from '../../src/store/store.ts'
 import { SeededRandom } from './seeded-random.ts'
 import { TEST_MASTER_KEY } from './server.ts'
 import type { Fate, SimulatedDisk } from './simulated-disk.ts'
@@ -88,22 +90,35 @@ export class WaitingRoom implements AsyncDisposable {
       pool = 'pool',
       clock = new VirtualClock(),
       watch = () => undefined,
+      maxPools = LIMITS.maxPools,
+      changed,
     }: {
       disk?: SimulatedDisk | undefined
       pool?: string
       clock?: VirtualClock
       watch?: (store: EmbeddedStore) => void
+      maxPools?: number
+      /** Hears all that the store tells the service of changes. */
+      changed?: (changes: readonly Change[]) => void
     } = {},
   ): Promise<WaitingRoom> {
     const room = new WaitingRoom(clock, pool, disk)
     room.orchestrator = await Orchestrator.start(
       clock,
-      async (events) => {
+      async (told) => {
         const random = new SeededRandom(1)
+        const limits = { ...LIMITS, maxPools }
+        const events: StoreEvents = {
+          ...told,
+          changed: (changes) => {
+            changed?.(changes)
+            told.changed?.(changes)
+          },
+        }
         const store =
           disk === undefined
-            ? EmbeddedStore.inMemory(LIMITS, clock, random, events)
-            : await EmbeddedStore.open(LIMITS, clock, random, events, (journalEvents) =>
+            ? EmbeddedStore.inMemory(limits, clock, random, events)
+            : await EmbeddedStore.open(limits, clock, random, events, (journalEvents) =>
                 disk.open(journalEvents),
               )
         watch(store)

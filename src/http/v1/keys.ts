@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Refusal } from '../../engine/errors.ts'
 import { isRefusal, type Key as EngineKey } from '../../engine/operations.ts'
@@ -17,6 +18,9 @@ import { iso, isoOrNull } from '../instants.ts'
 import { parseMetadata, writeMetadata } from '../metadata.ts'
 import { malformed, sendRefusal } from '../problem.ts'
 import { repeatableOf } from '../idempotency.ts'
+
+/** Keys taken over from a request before others have their turn. */
+const KEYS_A_TURN = 1000
 
 interface PoolRequest {
   Params: { pool: string }
@@ -38,7 +42,12 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
       const { count, prefix, keys, onDuplicate } = wellFormed(request.body)
       const repeatable = repeatableOf(request)
       const created = await (keys !== undefined
-        ? orchestrator.importKeys(pool, keys.map(toNewValue), onDuplicate ?? 'refuse', repeatable)
+        ? orchestrator.importKeys(
+            pool,
+            await toNewValues(keys),
+            onDuplicate ?? 'refuse',
+            repeatable,
+          )
         : prefix !== undefined
           ? orchestrator.generateKeys(pool, count!, prefix, repeatable)
           : orchestrator.create(pool, { op: 'create', count: count! }, repeatable))
@@ -122,18 +131,26 @@ function wellFormed(body: CreateBody): CreateBody {
   if (body.onDuplicate !== undefined && body.keys === undefined) {
     throw malformed('onDuplicate goes with keys.')
   }
-  for (const [index, { value }] of body.keys?.entries() ?? []) {
-    if (Buffer.byteLength(value) > MAX_VALUE_BYTES) {
-      throw malformed(`body/keys/${index}/value is longer than ${MAX_VALUE_BYTES} bytes.`)
-    }
-    // Half a character would be another one when it is read again.
-    if (!value.isWellFormed()) throw malformed(`body/keys/${index}/value is no Unicode text.`)
-  }
   return body
 }
 
+/** @throws an error of status 400 */
+async function toNewValues(keys: readonly NewKey[]): Promise<NewValue[]> {
+  const values: NewValue[] = []
+  for (const [index, key] of keys.entries()) {
+    if (index > 0 && index % KEYS_A_TURN === 0) await nextTurn()
+    values.push(toNewValue(key, index))
+  }
+  return values
+}
+
 /** An imported key never dies by itself, unless it is said to. */
-function toNewValue({ value, name, metadata, lifetimeMs }: NewKey): NewValue {
+function toNewValue({ value, name, metadata, lifetimeMs }: NewKey, index: number): NewValue {
+  if (Buffer.byteLength(value) > MAX_VALUE_BYTES) {
+    throw malformed(`body/keys/${index}/value is longer than ${MAX_VALUE_BYTES} bytes.`)
+  }
+  // Half a character would be another one when it is read again.
+  if (!value.isWellFormed()) throw malformed(`body/keys/${index}/value is no Unicode text.`)
   return {
     value,
     name: name ?? null,

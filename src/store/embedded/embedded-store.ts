@@ -244,6 +244,7 @@ export class EmbeddedStore implements Store {
     engine.tables.onAvailable = this.#events.available ?? null
     if (this.#events.changed !== undefined) {
       engine.tables.onChange = (change) => this.#changes.push(change)
+      if (this.#events.isHeard !== undefined) engine.tables.isHeard = this.#events.isHeard
     }
     return engine
   }

@@ -249,11 +249,12 @@ export class RedisStore implements Store {
     const before = this.#known.get(uid)
     if (before !== undefined) return before
     const keys = this.#layout.shard(uid)
+    const { changed, isHeard = () => true } = this.#events
     const setting = {
       connection: this.#connection,
       clock: this.#clock,
       ownTime: this.#follow === null,
-      tellsChanges: this.#events.changed !== undefined,
+      isHeard: () => changed !== undefined && isHeard(),
     }
     const shard = new Shard(uid, keys, setting, (answer) => {
       this.#tell(known, answer)

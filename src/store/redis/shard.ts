@@ -39,8 +39,8 @@ export interface ShardSetting {
   clock: Clock
   /** Time is that of the clock, not of Redis. */
   ownTime: boolean
-  /** Changes are told one by one. */
-  tellsChanges: boolean
+  /** Whether somebody wants to be told each change now. */
+  isHeard: () => boolean
 }
 
 export class Shard {
@@ -142,10 +142,10 @@ export class Shard {
   }
 
   async #call(runs: object[], more: object, onlyReads: boolean): Promise<RunsAnswer | null> {
-    const { connection, clock, ownTime, tellsChanges } = this.#setting
+    const { connection, clock, ownTime, isHeard } = this.#setting
     const request = {
       ...(ownTime && { now: clock.now() }),
-      changes: tellsChanges,
+      changes: isHeard(),
       budget: SETTLED_A_CALL,
       runs,
       ...more,

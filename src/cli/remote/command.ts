@@ -1,0 +1,169 @@
+/** Commands that ask a running server: how they are described, read from a command line and shown in the help. */
+import { parseArgs } from 'node:util'
+import { ConfigError } from '../../config.ts'
+import { Api } from './api.ts'
+import { Output } from './output.ts'
+import { suggestion } from './suggest.ts'
+
+export interface Flag {
+  /** What stands for the value in the help; none: the flag is a switch. */
+  placeholder?: string
+  short?: string
+  /** It may be given more than once. */
+  multiple?: true
+  /** What it may be, where that is a few words. */
+  words?: readonly string[]
+  help: string
+}
+
+/** What a command line says. */
+export interface Call {
+  /** The arguments that are no flags, as many as the usage says. */
+  words: string[]
+  /** Of a flag that is given once. */
+  text: (flag: string) => string | undefined
+  /** Of a flag that may be given more than once. */
+  texts: (flag: string) => string[]
+  isSet: (flag: string) => boolean
+  api: Api
+  out: Output
+}
+
+export interface Command {
+  /** Its arguments: those in brackets may be left out, and the last may be repeated where it ends in dots. */
+  usage: string
+  summary: string
+  /** What else there is to say, in lines. */
+  more?: string
+  flags?: Record<string, Flag>
+  /** @returns the exit code; none is 0. */
+  run: (call: Call) => Promise<number | undefined>
+}
+
+export interface Group {
+  summary: string
+  commands: Record<string, Command>
+}
+
+const COMMON: Record<string, Flag> = {
+  url: {
+    placeholder: 'URL',
+    help: 'the server (TOKEN_ORCHESTRATOR_URL, else http://127.0.0.1:3000)',
+  },
+  'token-file': {
+    placeholder: 'FILE',
+    help: 'its first line is the access token (else TOKEN_ORCHESTRATOR_TOKEN, the token itself)',
+  },
+  json: { help: 'write JSON for programs: one object, or one a line' },
+}
+
+/** @throws ConfigError where the command line cannot be understood. */
+export async function runGroup(
+  name: string,
+  { commands }: Group,
+  args: string[],
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
+  const [sub, ...rest] = args
+  if (sub === undefined) {
+    const known = Object.keys(commands).join(', ')
+    throw new ConfigError(`say what to do with ${name}: ${known}`)
+  }
+  if (!Object.hasOwn(commands, sub)) {
+    throw new ConfigError(`${name} knows no "${sub}"${suggestion(sub, Object.keys(commands))}`)
+  }
+  return runCommand(commands[sub]!, rest, env)
+}
+
+/** @throws ConfigError where the command line cannot be understood. */
+export async function runCommand(
+  command: Command,
+  args: string[],
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
+  const flags = { ...command.flags, ...COMMON }
+  const { values, words } = read(args, flags)
+  checkWords(command.usage, words)
+  for (const [flag, { words: known }] of Object.entries(flags)) {
+    const value = values[flag]
+    if (known === undefined || typeof value !== 'string' || known.includes(value)) continue
+    throw new ConfigError(`--${flag} must be one of ${known.join(', ')}${suggestion(value, known)}`)
+  }
+  const text = (flag: string): string | undefined => values[flag] as string | undefined
+  const call: Call = {
+    words,
+    text,
+    texts: (flag) => (values[flag] as string[] | undefined) ?? [],
+    isSet: (flag) => values[flag] === true,
+    api: Api.open(text('url'), text('token-file'), env),
+    out: new Output(values.json === true),
+  }
+  return (await command.run(call)) ?? 0
+}
+
+type Values = ReturnType<typeof parseArgs>['values']
+
+function read(args: string[], flags: Record<string, Flag>): { values: Values; words: string[] } {
+  const options = Object.fromEntries(
+    Object.entries(flags).map(([name, { placeholder, short, multiple = false }]) => [
+      name,
+      {
+        type: placeholder === undefined ? ('boolean' as const) : ('string' as const),
+        multiple,
+        ...(short === undefined ? {} : { short }),
+      },
+    ]),
+  )
+  try {
+    const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
+    return { values, words: positionals }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? []
+    if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined)
+      throw new ConfigError(message.split('. ')[0])
+    const near = suggestion(unknown, Object.keys(flags), '--')
+    throw new ConfigError(`unknown option "--${unknown}"${near}`)
+  }
+}
+
+function checkWords(usage: string, words: string[]): void {
+  const wanted = usage === '' ? [] : usage.split(' ')
+  const missing = wanted[words.length]
+  if (missing !== undefined && !missing.startsWith('[')) {
+    throw new ConfigError(`${missing.replace('...', '')} is missing: it takes ${usage}`)
+  }
+  if (words.length <= wanted.length || wanted.at(-1)?.includes('...') === true) return
+  const extra = words[wanted.length]!
+  throw new ConfigError(`unexpected "${extra}": it takes ${usage === '' ? 'no arguments' : usage}`)
+}
+
+export function groupHelp(name: string, group: Group, args: string[]): string {
+  const command = args.find((arg) => Object.hasOwn(group.commands, arg))
+  if (command !== undefined) return commandHelp(`${name} ${command}`, group.commands[command]!)
+  const rows = Object.entries(group.commands).map(([sub, { usage, summary }]) => [
+    `${sub} ${usage}`.trimEnd(),
+    summary,
+  ])
+  return (
+    `Usage: token-orchestrator ${name} COMMAND\n\n${group.summary}\n\n${columns(rows)}\n` +
+    `\nAfter a command, --help shows its options.\n`
+  )
+}
+
+export function commandHelp(name: string, { usage, summary, more, flags }: Command): string {
+  const rows = Object.entries({ ...flags, ...COMMON }).map(
+    ([flag, { placeholder, short, words, help }]) => [
+      `${short === undefined ? '' : `-${short}, `}--${flag} ${placeholder ?? ''}`.trimEnd(),
+      words === undefined ? help : `${help}: ${words.join(', ')}`,
+    ],
+  )
+  const about = more === undefined ? '' : `\n${more}\n`
+  const head = `Usage: token-orchestrator ${name} ${usage}`.trimEnd()
+  return `${head} [options]\n\n${summary}.\n${about}\n${columns(rows)}\n`
+}
+
+function columns(rows: string[][]): string {
+  const width = Math.max(...rows.map(([left]) => left!.length))
+  return rows.map(([left, right]) => `  ${left!.padEnd(width)}  ${right!}`).join('\n')
+}
