@@ -10,17 +10,17 @@ import {
   type Result,
   type Results,
 } from '../engine/operations.ts'
-import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
-import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
+import { REFUSED, type Refusal } from '../engine/errors.ts'
+import type { Policy } from '../engine/policy.ts'
 import type { Random } from '../engine/random.ts'
 import {
   type Health,
   type PoolPage,
   type Store,
   type StoreEvents,
-  StoreFailure,
   type StoreStats,
 } from '../store/store.ts'
+import { DEFAULT_POOL, putDefaultPool } from './default-pool.ts'
 import { Events } from './events.ts'
 import { Sweeper } from './sweeper.ts'
 import {
@@ -34,9 +34,6 @@ import {
 import { type Repeatable, Requests } from './requests.ts'
 import { type NewValue, Values } from './values.ts'
 import { MasterKeyError, neededMasterKey, UnreadableValue, Vault } from './vault.ts'
-
-/** The pool of the classic API, which is always there. */
-export const DEFAULT_POOL = 'default'
 
 /** Leases revoked with one commit. */
 const REVOKED_AT_A_TIME = 1000
@@ -92,7 +89,7 @@ export class Orchestrator {
     const store = await openStore(orchestrator.#storeEvents())
     orchestrator.#store = store
     try {
-      await orchestrator.#putDefaultPool(policy)
+      await putDefaultPool(store, policy)
       const keys = masterKeys(await neededMasterKey(store))
       const vault = await Vault.open(store, keys, random)
       orchestrator.#vault = vault
@@ -386,21 +383,4 @@ export class Orchestrator {
       this.events.touched(pool)
     }
   }
-
-  async #putDefaultPool(given: Partial<Policy>): Promise<void> {
-    const before = await this.#store.policy(DEFAULT_POOL)
-    if (before !== undefined && Object.keys(given).length === 0) return
-    const policy = { ...DEFAULT_POLICY, ...before, ...given }
-    const maxLeaseTtlMs = Math.max(policy.leaseTtlMs, policy.maxLeaseTtlMs)
-    const wanted = { ...policy, maxLeaseTtlMs }
-    if (before !== undefined && isSame(before, wanted)) return
-    const put = await this.#store.putPool(DEFAULT_POOL, wanted)
-    if (typeof put === 'string') return
-    if (put.code === 'storage_full') throw new StoreFailure('storage_full')
-    throw new Error(`the default pool cannot be made: ${put.detail ?? ERRORS[put.code].title}`)
-  }
-}
-
-function isSame(a: Policy, b: Policy): boolean {
-  return (Object.keys(b) as (keyof Policy)[]).every((field) => a[field] === b[field])
 }

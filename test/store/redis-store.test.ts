@@ -17,7 +17,7 @@ before(async () => {
 })
 after(async () => {
   for (const store of stores) await store.close() // a test that failed has not
-  await redis.stop()
+  await redis[Symbol.asyncDispose]()
 })
 
 const open: OpenStore = async ({ maxPools }, clock, random, events) => {
