@@ -17,12 +17,23 @@ export interface Clock {
 /** Node turns a longer delay into 1 ms. */
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1
 
+/** Less may be the time that another clock's answer took to come. */
+const OUT_OF_STEP_MS = 20
+
 /** The monotonic clock, anchored to the wall clock once: a step of the wall clock changes nothing. */
 export class SystemClock implements Clock {
   #anchor = Date.now() - performance.now()
+  #latest = 0
 
   now(): number {
-    return Math.floor(this.#anchor + performance.now())
+    this.#latest = Math.max(this.#latest, Math.floor(this.#anchor + performance.now()))
+    return this.#latest
+  }
+
+  /** Another clock, by which this one goes, shows that instant now. Where this one is ahead it stands still. */
+  follow(instant: number): void {
+    const anchor = instant - performance.now()
+    if (Math.abs(anchor - this.#anchor) > OUT_OF_STEP_MS) this.#anchor = anchor
   }
 
   startFrom(instant: number): void {

@@ -19,6 +19,11 @@ export interface Config {
   durability: Durability
   /** Keep the state in memory only. */
   memory: boolean
+  /** URLs of a Redis that keeps the state; undefined: this machine does. */
+  redis: readonly string[] | undefined
+  redisPrefix: string
+  /** Replicas that must have a change before it is answered. */
+  redisReplicas: number
   // Of the default pool, whose policy is saved: what is not given stays as it is.
   keyLifetimeMs: number | undefined
   leaseTtlMs: number | undefined
@@ -91,6 +96,31 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     fallback: 'false',
     help: 'keep the state in memory only: a restart forgets all keys',
     ...trueOrFalse(),
+  },
+  redis: {
+    flag: 'redis',
+    placeholder: 'URL[,URL...]',
+    fallback: 'none',
+    isOptional: true,
+    help: 'Redis or Valkey that keeps the state, for any number of servers',
+    // What is wrong with a URL is told by who knows its password.
+    must: 'a URL',
+    parse: (text) => text.split(',').map((url) => url.trim()),
+  },
+  redisPrefix: {
+    flag: 'redis-prefix',
+    placeholder: 'TEXT',
+    fallback: 'token-orchestrator',
+    help: 'what the names of all keys in Redis begin with',
+    must: '1 to 64 letters, digits, dots, dashes and underscores',
+    parse: (text) => (/^[\w.-]{1,64}$/.test(text) ? text : undefined),
+  },
+  redisReplicas: {
+    flag: 'redis-replicas',
+    placeholder: 'NUMBER',
+    fallback: '0',
+    help: 'replicas that must have a change before it is answered',
+    ...wholeNumber(0, 16),
   },
   keyLifetimeMs: {
     flag: 'key-lifetime',
@@ -184,7 +214,10 @@ export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config {
   const flags = readFlags(args)
   const entries = SETTING_ENTRIES.map(([name, setting]) => [name, readSetting(setting, flags, env)])
   const config = Object.fromEntries(entries) as Config
-  const { host, tlsCert, tlsKey, behindProxy } = config
+  const { host, tlsCert, tlsKey, behindProxy, redis, memory } = config
+  if (redis !== undefined && memory) {
+    throw new ConfigError('--redis and --memory are two places for the state: give one of them.')
+  }
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     throw new ConfigError('--tls-cert and --tls-key go together: give both, or none.')
   }

@@ -18,11 +18,12 @@ const HOW_TO = 'make one with "openssl rand -base64 32"'
  * @throws MasterKeyError where one of its own cannot be kept.
  */
 export function encryptionKeys(
-  { encryptionKeyFile, memory, dataDir }: Config,
+  { encryptionKeyFile, memory, redis, dataDir }: Config,
   needed: string | null,
   log: Log,
 ): Buffer[] {
   if (encryptionKeyFile !== undefined) return readKeys(encryptionKeyFile, log)
+  if (redis !== undefined) return [] // it would be of use to this server only
   if (memory) return [randomBytes(KEY_BYTES)] // nobody reads them once the process is gone
   const file = join(dataDir, OWN_FILE)
   if (statSync(file, { throwIfNoEntry: false }) === undefined) {

@@ -3,6 +3,7 @@ import { ConfigError } from '../config.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { JournalError } from '../store/embedded/journal.ts'
 import { MasterKeyError } from '../service/vault.ts'
+import { RedisError } from '../store/redis/open.ts'
 import { StoreFailure } from '../store/store.ts'
 import { version } from '../version.ts'
 import { COMMANDS, commandsHelp } from './commands.ts'
@@ -61,7 +62,8 @@ try {
   } else if (
     error instanceof ApiError ||
     error instanceof JournalError ||
-    error instanceof MasterKeyError
+    error instanceof MasterKeyError ||
+    error instanceof RedisError
   ) {
     process.stderr.write(`token-orchestrator: ${error.message}\n`)
     process.exitCode = 1

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { type Clock, SystemClock } from '../clock.ts'
 import { type Config, ConfigError, isLoopback, readConfig, settingsHelp } from '../config.ts'
+import { ERRORS } from '../engine/errors.ts'
 import type { Policy } from '../engine/policy.ts'
 import { encryptionKeys } from './encryption-keys.ts'
 import { HttpServer } from '../http/server.ts'
@@ -9,6 +10,8 @@ import { Log } from '../log.ts'
 import { SystemRandom } from '../random.ts'
 import { Access, FILE_TOKEN } from '../service/access.ts'
 import { Orchestrator } from '../service/orchestrator.ts'
+import { parseAddress } from '../store/redis/address.ts'
+import { openRedis } from '../store/redis/open.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
 import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
 import { type Store, type StoreEvents, StoreFailure } from '../store/store.ts'
@@ -64,6 +67,7 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
     await orchestrator.close()
     throw error
   }
+  orchestrator.whenDocumentsChange(() => access.refresh())
   const server = await HttpServer.create(orchestrator, access, log, tls, tracing?.trace)
   let port
   try {
@@ -127,10 +131,11 @@ async function openAccess(
 /** The store that the settings ask for. Where memory is short it holds fewer keys, and says so. */
 async function openStore(
   config: Config,
-  clock: Clock,
+  clock: SystemClock,
   events: StoreEvents,
   log: Log,
 ): Promise<Store> {
+  if (config.redis !== undefined) return openShared(config.redis, config, clock, events, log)
   for (let maxTotalKeys = config.maxTotalKeys; ; maxTotalKeys = Math.floor(maxTotalKeys / 2)) {
     try {
       const limits = { maxTotalKeys, maxPools: MAX_POOLS }
@@ -146,6 +151,40 @@ async function openStore(
       if (!(error instanceof RangeError) || maxTotalKeys < FEWEST_TOTAL_KEYS) throw error
     }
   }
+}
+
+async function openShared(
+  urls: readonly string[],
+  { redisPrefix, redisReplicas }: Config,
+  clock: SystemClock,
+  events: StoreEvents,
+  log: Log,
+): Promise<Store> {
+  let address
+  try {
+    address = parseAddress(urls)
+  } catch (error) {
+    throw new ConfigError(`--redis: ${(error as Error).message}.`)
+  }
+  const health: StoreEvents['health'] = (now) => {
+    events.health?.(now)
+    if (now === 'ok') log.info('Redis serves again')
+    else log.error(ERRORS[now].title)
+  }
+  const setting = {
+    address,
+    prefix: redisPrefix,
+    replicas: redisReplicas,
+    maxPools: MAX_POOLS,
+    clock,
+    random: new SystemRandom(),
+    follow: (instant: number) => {
+      clock.follow(instant)
+    },
+  }
+  return openRedis(setting, { ...events, health }, (advice) => {
+    log.warn('a setting of Redis', { advice })
+  })
 }
 
 function openDurable(
@@ -179,6 +218,13 @@ function givenPolicy({ keyLifetimeMs, leaseTtlMs, maxKeys }: Config): Partial<Po
   }
 }
 
+/** In words, without the password of a URL. */
+function whereState({ memory, redis, dataDir, redisPrefix }: Config): string {
+  if (memory) return 'in memory only: a restart forgets all keys'
+  if (redis === undefined) return resolve(dataDir)
+  return `in Redis at ${redis.map((url) => new URL(url).host).join(', ')}, as ${redisPrefix}`
+}
+
 function signalled(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     process.once('SIGTERM', resolve)
@@ -202,9 +248,7 @@ function welcome(config: Config, port: number, isOpen: boolean, log: Log): void 
   const host = config.host.includes(':') ? `[${config.host}]` : config.host
   const scheme = config.tlsCert === undefined ? 'http' : 'https'
   const url = `${scheme}://${host}:${String(port)}`
-  const state = config.memory
-    ? 'in memory only: a restart forgets all keys'
-    : resolve(config.dataDir)
+  const state = whereState(config)
   if (!process.stdout.isTTY) {
     log.info('listening', { url, state })
     return

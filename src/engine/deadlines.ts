@@ -64,6 +64,12 @@ export class Deadlines {
     return this.#pages.items[this.#at(ROOT)]!
   }
 
+  /** The deadline of the item; NEVER if it has none. */
+  dueOf(item: number): number {
+    const place = this.#pages.placeOf(item)
+    return place === 0 ? NEVER : this.#pages.due[this.#at(place)]!
+  }
+
   /** Sets the item's deadline, adding it if it has none. NEVER takes it out. */
   set(item: number, due: number): void {
     if (due === NEVER) {

@@ -148,18 +148,21 @@ export function listLeases(
 export function revokeLeases(
   { rows, holds, holders }: Tables,
   pool: Pool,
-  { holder, limit, grantedBy }: RevokeLeasesOperation,
+  { holder, limit, grantedBy: by }: RevokeLeasesOperation,
   now: number,
 ): Answers['revokeLeases'] {
+  const grantedBy = by ?? now
   let revoked = 0
   for (let looked = 0; looked < limit; looked++) {
     const hold = holders.oldest(pool.number, holder)
-    if (hold === 0 || holds.grantedAt(hold) > grantedBy) return { revoked, more: false }
+    if (hold === 0 || holds.grantedAt(hold) > grantedBy) {
+      return { revoked, more: false, grantedBy }
+    }
     const slot = holds.slot(hold)
     // Whoever looks at a key brings it up to date, and then the lease may be over.
     if (!pool.settleKey(slot, now) || rows.state(slot) !== State.leased) continue
     pool.revoke(slot, now)
     revoked++
   }
-  return { revoked, more: true }
+  return { revoked, more: true, grantedBy }
 }

@@ -142,12 +142,15 @@ export interface ListLeasesOperation {
   cursor?: string | undefined
 }
 
-/** Revokes leases of a holder that were granted by then, the oldest first. It looks at up to `limit` of them. */
+/**
+ * Revokes leases of a holder that were granted by then, the oldest first; without an instant, by now. It looks at up
+ * to `limit` of them.
+ */
 export interface RevokeLeasesOperation {
   op: 'revokeLeases'
   holder: string
   limit: number
-  grantedBy: number
+  grantedBy?: number | undefined
 }
 
 export interface DescribeOperation {
@@ -167,6 +170,11 @@ export interface RememberOperation {
   key: string
   body: string
   count: number
+  /**
+   * It may have been done meanwhile, by another process on the same store: then it is not done again, and the results
+   * are what it came to.
+   */
+  once?: boolean
 }
 
 /** What a holder is given. Its end is when the lease ends if nobody acts. */
@@ -246,8 +254,8 @@ export interface Answers {
   showLease: { lease: Lease }
   list: { keys: Key[]; nextCursor: string | null }
   listLeases: { heldLeases: HeldLease[]; nextCursor: string | null }
-  /** `more`: there are some left to look at. */
-  revokeLeases: { revoked: number; more: boolean }
+  /** `more`: there are some left to look at, of those granted by then. */
+  revokeLeases: { revoked: number; more: boolean; grantedBy: number }
   describe: { counts: PoolCounts }
   /** What it came to, as it is now; null: it is a new one. */
   recall: { results: readonly Result[] | null }

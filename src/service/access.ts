@@ -104,6 +104,11 @@ export class Access {
     return access
   }
 
+  /** Other processes may have changed what the store has. */
+  refresh(): Promise<void> {
+    return this.#inTurn(() => this.#read())
+  }
+
   /** No token was ever made: whoever is on this machine is trusted. */
   get isOpen(): boolean {
     return this.#byId.size === 0
@@ -186,6 +191,7 @@ export class Access {
 
   async #read(): Promise<void> {
     const documents = await this.#documents.documents()
+    // From here on in one go: nobody is to see a part of it.
     this.#byId.clear()
     this.#byHash.clear()
     for (const [name, text] of documents) {

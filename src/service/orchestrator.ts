@@ -10,16 +10,17 @@ import {
   type Result,
   type Results,
 } from '../engine/operations.ts'
-import { ERRORS, REFUSED, type Refusal } from '../engine/errors.ts'
-import { DEFAULT_POLICY, type Policy } from '../engine/policy.ts'
+import { REFUSED, type Refusal } from '../engine/errors.ts'
+import type { Policy } from '../engine/policy.ts'
 import type { Random } from '../engine/random.ts'
 import {
+  type Health,
   type PoolPage,
   type Store,
   type StoreEvents,
-  StoreFailure,
   type StoreStats,
 } from '../store/store.ts'
+import { DEFAULT_POOL, putDefaultPool } from './default-pool.ts'
 import { Events } from './events.ts'
 import { Sweeper } from './sweeper.ts'
 import {
@@ -32,10 +33,7 @@ import {
 } from './waiters.ts'
 import { type Repeatable, Requests } from './requests.ts'
 import { type NewValue, Values } from './values.ts'
-import { neededMasterKey, UnreadableValue, Vault } from './vault.ts'
-
-/** The pool of the classic API, which is always there. */
-export const DEFAULT_POOL = 'default'
+import { MasterKeyError, neededMasterKey, UnreadableValue, Vault } from './vault.ts'
 
 /** Leases revoked with one commit. */
 const REVOKED_AT_A_TIME = 1000
@@ -61,17 +59,18 @@ export class Orchestrator {
   readonly #sweeper: Sweeper
   readonly #waiters: Waiters
   readonly #run: RunPool = (pool, operations) => this.#store.run(pool, operations)
-  readonly #failure = Promise.withResolvers<StoreFailure>()
+  readonly #failure = Promise.withResolvers<Error>()
+  readonly #onDocuments: (() => Promise<void>)[] = []
   #store!: Store
   #vault!: Vault
   #values!: Values
   #requests!: Requests
-  #storeHealth: 'ok' | 'storage_full' = 'ok'
+  #storeHealth: Health = 'ok'
   #draining = false
 
   private constructor(clock: Clock) {
     this.#clock = clock
-    this.#waiters = new Waiters(clock, this.#run)
+    this.#waiters = new Waiters(clock, this.#run, (pool) => this.#store.watch(pool))
     this.events = new Events(clock, { run: this.#run, waiters: (pool) => this.waiters(pool) })
     this.#sweeper = new Sweeper(clock, (budgetMs) => this.#store.settle(budgetMs))
   }
@@ -90,13 +89,21 @@ export class Orchestrator {
     const store = await openStore(orchestrator.#storeEvents())
     orchestrator.#store = store
     try {
-      await orchestrator.#putDefaultPool(policy)
+      await putDefaultPool(store, policy)
       const keys = masterKeys(await neededMasterKey(store))
       const vault = await Vault.open(store, keys, random)
       orchestrator.#vault = vault
       const run = orchestrator.#run
       orchestrator.#values = new Values(vault, clock, random, run, onUnreadable)
       orchestrator.#requests = new Requests(run, (text) => vault.digest(text))
+      orchestrator.whenDocumentsChange(async () => {
+        try {
+          await vault.refresh()
+        } catch (error) {
+          if (!(error instanceof MasterKeyError)) throw error
+          orchestrator.#failure.resolve(error)
+        }
+      })
     } catch (error) {
       await orchestrator.close()
       throw error
@@ -106,13 +113,13 @@ export class Orchestrator {
   }
 
   /** Whether new work is welcome, or why not. */
-  get status(): 'ready' | 'draining' | 'storage_full' {
+  get status(): 'ready' | 'draining' | Exclude<Health, 'ok'> {
     if (this.#draining) return 'draining'
     return this.#storeHealth === 'ok' ? 'ready' : this.#storeHealth
   }
 
-  /** Resolves when the store cannot go on; every call fails from then on. */
-  get failure(): Promise<StoreFailure> {
+  /** Resolves when the server cannot go on, since its store failed or another has other keys. */
+  get failure(): Promise<Error> {
     return this.#failure.promise
   }
 
@@ -169,6 +176,7 @@ export class Orchestrator {
     onDuplicate: ImportOperation['onDuplicate'],
     repeatable: Repeatable | null,
   ): Promise<Result<ImportOperation>> {
+    if (!this.#vault.canSeal) return REFUSED.encryption_key_required
     const keys = await this.#values.sealAll(pool, values)
     return this.create(pool, { op: 'import', keys, onDuplicate }, repeatable)
   }
@@ -198,14 +206,15 @@ export class Orchestrator {
 
   /** Revokes what that holder holds now. Returns how many leases it was. */
   async revokeLeases(pool: string, holder: string): Promise<number | Refusal> {
-    const grantedBy = this.#clock.now()
     const limit = REVOKED_AT_A_TIME
+    let grantedBy: number | undefined
     for (let total = 0; ;) {
       const [result] = await this.#store.run(pool, [
         { op: 'revokeLeases', holder, limit, grantedBy },
       ])
       if (isRefusal(result)) return result
       total += result.revoked
+      grantedBy = result.grantedBy
       if (!result.more) return total
     }
   }
@@ -305,6 +314,11 @@ export class Orchestrator {
     return this.#store.putDocument(name, text)
   }
 
+  /** Calls back when others than this process have changed some, and again if that fails. */
+  whenDocumentsChange(callback: () => Promise<void>): void {
+    this.#onDocuments.push(callback)
+  }
+
   stats(pools: number): Promise<StoreStats> {
     return this.#store.stats(pools)
   }
@@ -337,6 +351,9 @@ export class Orchestrator {
         this.#waiters.available(pool)
         this.events.touched(pool) // nobody has changed a key whose rest is over
       },
+      documents: async () => {
+        await Promise.all(this.#onDocuments.map((callback) => callback()))
+      },
       changed: (changes) => {
         this.events.changed(changes)
       },
@@ -367,21 +384,4 @@ export class Orchestrator {
       this.events.touched(pool)
     }
   }
-
-  async #putDefaultPool(given: Partial<Policy>): Promise<void> {
-    const before = await this.#store.policy(DEFAULT_POOL)
-    if (before !== undefined && Object.keys(given).length === 0) return
-    const policy = { ...DEFAULT_POLICY, ...before, ...given }
-    const maxLeaseTtlMs = Math.max(policy.leaseTtlMs, policy.maxLeaseTtlMs)
-    const wanted = { ...policy, maxLeaseTtlMs }
-    if (before !== undefined && isSame(before, wanted)) return
-    const put = await this.#store.putPool(DEFAULT_POOL, wanted)
-    if (typeof put === 'string') return
-    if (put.code === 'storage_full') throw new StoreFailure('storage_full')
-    throw new Error(`the default pool cannot be made: ${put.detail ?? ERRORS[put.code].title}`)
-  }
-}
-
-function isSame(a: Policy, b: Policy): boolean {
-  return (Object.keys(b) as (keyof Policy)[]).every((field) => a[field] === b[field])
 }

@@ -48,7 +48,7 @@ export class Requests {
       const [recalled] = await this.#run(pool, [{ op: 'recall', key, body }])
       if (isRefusal(recalled!)) return recalled
       if ('results' in recalled! && recalled.results !== null) return recalled.results
-      return await work({ op: 'remember', key, body, count })
+      return await work({ op: 'remember', key, body, count, once: true })
     } finally {
       this.#underWay.delete(key)
     }

@@ -58,6 +58,8 @@ export class Values {
    * is ended and the key disabled, so that nobody draws it again.
    */
   async openAll(pool: string, leases: readonly Lease[]): Promise<(string | null | undefined)[]> {
+    if (leases.some(({ sealed }) => sealed !== null && !this.#vault.knows(sealed)))
+      await this.#vault.refresh()
     const unreadable: Operation[] = []
     const values = await this.#inTurns(leases, ({ sealed, leaseId, keyId }) => {
       if (sealed === null) return null

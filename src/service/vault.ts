@@ -5,7 +5,7 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac } from 'node:crypto'
 import type { SealedValue } from '../engine/details.ts'
 import type { Random } from '../engine/random.ts'
-import { type Store, StoreFailure } from '../store/store.ts'
+import type { Store } from '../store/store.ts'
 
 export const KEY_BYTES = 32
 const NONCE_BYTES = 12
@@ -35,7 +35,8 @@ interface SavedRing {
 /** The id of the master key that the values in the store need; null: there are none. */
 export async function neededMasterKey(store: Store): Promise<string | null> {
   if (!(await store.holdsValues())) return null
-  return (await savedRing(store))?.masterKeyId ?? null
+  const text = await savedText(store)
+  return text === null ? null : (JSON.parse(text) as SavedRing).masterKeyId
 }
 
 interface Ring {
@@ -43,38 +44,86 @@ interface Ring {
   dataKeys: Map<string, Buffer>
 }
 
-export class Vault {
-  readonly #random: Random
-  readonly #ring: Ring
-  readonly #latest: string
+/** Without a master key nothing is kept that has to be secret: bodies of requests are told apart by it. */
+const PUBLIC_DIGEST_KEY = Buffer.alloc(KEY_BYTES)
 
-  private constructor(ring: Ring, random: Random) {
-    this.#ring = ring
+export class Vault {
+  readonly #store: Store
+  readonly #masterKeys: readonly Buffer[]
+  readonly #random: Random
+  #ring: Ring = { digestKey: PUBLIC_DIGEST_KEY, dataKeys: new Map() }
+  /** The id of the data key for new values; null: there is none, nor any master key. */
+  #latest: string | null = null
+
+  private constructor(store: Store, masterKeys: readonly Buffer[], random: Random) {
+    this.#store = store
+    this.#masterKeys = masterKeys
     this.#random = random
-    this.#latest = [...ring.dataKeys.keys()].at(-1)!
   }
 
   /**
    * With the keys that lie in the store, or new ones where there are none yet. The first of the master keys is
    * for writing, the others for reading what was written with them. Where the first is new, so is the data key.
+   * Without a master key values are not taken in, nor may there be any.
    *
    * @throws MasterKeyError where values were written with another master key.
    * @throws StoreFailure where the key ring cannot be saved.
    */
   static async open(store: Store, masterKeys: readonly Buffer[], random: Random): Promise<Vault> {
-    const [master] = masterKeys
-    const saved = await savedRing(store)
-    const known = masterKeys.find((key) => masterKeyId(key) === saved?.masterKeyId)
-    if (known === undefined && (await store.holdsValues())) throw missing(saved, masterKeys)
-    // Without a value nothing is lost with the keys.
-    const ring = saved !== null && known !== undefined ? openRing(saved, known) : newRing(random)
-    if (known !== master) {
-      ring.dataKeys.set(`k${ring.dataKeys.size + 1}`, randomBytes(random, KEY_BYTES))
-      const sealed = JSON.stringify(sealRing(ring, master!, random))
-      const refusal = await store.putDocument(DOCUMENT, sealed)
-      if (refusal !== null) throw new StoreFailure('storage_full')
+    const vault = new Vault(store, masterKeys, random)
+    while (!(await vault.#open()));
+    return vault
+  }
+
+  /** Whether it has a key to encrypt with. */
+  get canSeal(): boolean {
+    return this.#latest !== null
+  }
+
+  /**
+   * Reads the keys again, which another process may have changed.
+   * @throws MasterKeyError where they can no longer be read with the master keys of this one.
+   */
+  async refresh(): Promise<void> {
+    const text = await savedText(this.#store)
+    const saved = text === null ? null : (JSON.parse(text) as SavedRing)
+    if (saved === null && !this.canSeal) return
+    if (saved === null) {
+      throw new MasterKeyError('the store has lost what was in it, the keys of values among them')
     }
-    return new Vault(ring, random)
+    const master = this.#masterOf(saved)
+    if (master === undefined) throw missing(saved, this.#masterKeys)
+    this.#take(openRing(saved, master))
+  }
+
+  /** False: another process has changed the keys meanwhile. */
+  async #open(): Promise<boolean> {
+    const text = await savedText(this.#store)
+    const saved = text === null ? null : (JSON.parse(text) as SavedRing)
+    const known = this.#masterOf(saved)
+    if (known === undefined && (await this.#store.holdsValues()))
+      throw missing(saved, this.#masterKeys)
+    const [master] = this.#masterKeys
+    if (master === undefined) return true
+    // Without a value nothing is lost with the keys.
+    const isNew = saved === null || known === undefined
+    const ring = isNew ? newRing(this.#random) : openRing(saved, known)
+    if (known !== master) {
+      ring.dataKeys.set(`k${ring.dataKeys.size + 1}`, randomBytes(this.#random, KEY_BYTES))
+      const sealed = JSON.stringify(sealRing(ring, master, this.#random))
+      if (!(await this.#store.replaceDocument(DOCUMENT, text, sealed))) return false
+    }
+    this.#take(ring)
+    return true
+  }
+
+  #masterOf(saved: SavedRing | null): Buffer | undefined {
+    return this.#masterKeys.find((key) => masterKeyId(key) === saved?.masterKeyId)
+  }
+
+  #take(ring: Ring): void {
+    this.#ring = ring
+    this.#latest = [...ring.dataKeys.keys()].at(-1)!
   }
 
   /** The same for the same text, and of no use to who does not have the key. */
@@ -83,11 +132,17 @@ export class Vault {
     return digest.toString('base64url', 0, DIGEST_BYTES)
   }
 
-  /** Encrypts a value for that pool: in another it will not decrypt. */
+  /** Encrypts a value for that pool: in another it will not decrypt. It must be able to. */
   seal(pool: string, value: string): SealedValue {
-    const key = this.#ring.dataKeys.get(this.#latest)!
-    const sealed = `${this.#latest}.${seal(key, pool, Buffer.from(value), this.#random)}`
+    const latest = this.#latest!
+    const key = this.#ring.dataKeys.get(latest)!
+    const sealed = `${latest}.${seal(key, pool, Buffer.from(value), this.#random)}`
     return { sealed, digest: this.digest(value) }
+  }
+
+  /** Whether it has the key of the value, and so may open it; else another process may just have made one. */
+  knows(sealed: string): boolean {
+    return this.#ring.dataKeys.has(sealed.slice(0, sealed.indexOf('.')))
   }
 
   /** @throws UnreadableValue where it is not what was written for that pool. */
@@ -104,9 +159,8 @@ export function masterKeyId(key: Buffer): string {
   return createHash('sha256').update('master key id').update(key).digest('hex').slice(0, 8)
 }
 
-async function savedRing(store: Store): Promise<SavedRing | null> {
-  const text = (await store.documents()).get(DOCUMENT)
-  return text === undefined ? null : (JSON.parse(text) as SavedRing)
+async function savedText(store: Store): Promise<string | null> {
+  return (await store.documents()).get(DOCUMENT) ?? null
 }
 
 function missing(saved: SavedRing | null, masterKeys: readonly Buffer[]): MasterKeyError {

@@ -54,6 +54,12 @@ class Queue {
   serving = false
   /** The place of who comes next. */
   nextPlace = 0
+  /** Nobody has to tell any more of keys that others have freed. */
+  readonly unwatch: () => void
+
+  constructor(unwatch: () => void) {
+    this.unwatch = unwatch
+  }
 }
 
 /**
@@ -63,13 +69,16 @@ class Queue {
 export class Waiters {
   readonly #clock: Clock
   readonly #run: RunPool
+  readonly #watch: (pool: string) => () => void
   readonly #queues = new Map<string, Queue>()
   readonly #underWay = new Set<Promise<void>>()
   #closed = false
 
-  constructor(clock: Clock, run: RunPool) {
+  /** `watch` has `available` called for a pool, whoever frees its keys, until what it returns is called. */
+  constructor(clock: Clock, run: RunPool, watch: (pool: string) => () => void) {
     this.#clock = clock
     this.#run = run
+    this.#watch = watch
   }
 
   /** Callers who wait for a key of that pool. */
@@ -107,7 +116,7 @@ export class Waiters {
     let queue = this.#queues.get(pool)
     const isFirst = queue === undefined
     if (queue === undefined) {
-      queue = new Queue()
+      queue = new Queue(this.#watch(pool))
       this.#queues.set(pool, queue)
     }
     return new Promise((resolve, reject) => {
@@ -170,7 +179,7 @@ export class Waiters {
     const leave = (): void => {
       waiter.done = true
       queue.waiting.delete(waiter)
-      if (queue.waiting.size === 0 && !queue.serving) this.#queues.delete(pool)
+      if (queue.waiting.size === 0 && !queue.serving) this.#end(pool, queue)
       cancel()
       gone.removeEventListener('abort', abandon)
     }
@@ -232,7 +241,7 @@ export class Waiters {
       this.#tell(queue, exhausted)
     }
     queue.serving = false
-    if (queue.waiting.size === 0) this.#queues.delete(pool)
+    if (queue.waiting.size === 0) this.#end(pool, queue)
     if (this.#closed) this.dismiss(pool, REFUSED.draining)
     this.#tell(queue, true)
   }
@@ -259,6 +268,11 @@ export class Waiters {
       queue.hinted = true
     }
     return exhausted
+  }
+
+  #end(pool: string, queue: Queue): void {
+    this.#queues.delete(pool)
+    queue.unwatch()
   }
 
   /** Those who may still have something; the others are told so, and wait no more. */

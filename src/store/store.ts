@@ -43,16 +43,27 @@ export interface Store {
   documents(): Promise<ReadonlyMap<string, string>>
   /** Keeps the document in place of what had that name; null: it is gone. */
   putDocument(name: string, text: string | null): Promise<Refusal | null>
+  /**
+   * Keeps the document in place of `before`; null: where there is none. False: there is another one by now.
+   * @throws StoreFailure `storage_full`
+   */
+  replaceDocument(name: string, before: string | null, text: string): Promise<boolean>
 
   /** Does what has fallen due for about `budgetMs`, then says by `wakeAt` when to be called again. */
   settle(budgetMs: number): Promise<void>
+  /**
+   * Until the returned function is called `available` tells of keys of the pool that others than this process have
+   * freed, too.
+   */
+  watch(pool: string): () => void
+
   /** A consistent look at everything, once all that is due is settled; names `pools` of the pools. */
   stats(pools: number): Promise<StoreStats>
 
   /**
    * Makes a consistent copy of all that is saved, while others are served, and returns the path of its file
    * on the server's machine. It is the caller's: to be moved or deleted.
-   * @throws StoreFailure `not_durable`, `storage_full`, `storage_failed`
+   * @throws StoreFailure `not_durable`, `backup_elsewhere`, `storage_full`, `storage_failed`
    */
   backup(): Promise<string>
 
@@ -67,13 +78,20 @@ export interface PoolPage {
 
 /** Why a store could not do what it was asked for; the code is one of engine/errors.ts. */
 export class StoreFailure extends Error {
-  readonly code: 'storage_full' | 'storage_failed' | 'not_durable'
+  readonly code:
+    'storage_full' | 'storage_failed' | 'store_unavailable' | 'not_durable' | 'backup_elsewhere'
 
   constructor(code: StoreFailure['code'], cause?: unknown) {
     super(cause instanceof Error ? cause.message : code, { cause })
     this.code = code
   }
 }
+
+/**
+ * Whether a store can do all that is asked for. While storage is full it refuses what would change something; while
+ * it is unavailable, everything.
+ */
+export type Health = 'ok' | 'storage_full' | 'store_unavailable'
 
 /** What a store tells of its own accord. */
 export interface StoreEvents {
@@ -85,8 +103,9 @@ export interface StoreEvents {
   changed?: (changes: readonly Change[]) => void
   /** Whether anybody wants to be told what changes now; unless it is given, somebody always does. */
   isHeard?: () => boolean
-  /** Whether it can do all that is asked for. While storage is full it refuses what would change something. */
-  health?: (health: 'ok' | 'storage_full') => void
+  /** Documents were put by others than this process. It is told again until this resolves. */
+  documents?: () => Promise<void>
+  health?: (health: Health) => void
   /** It cannot go on: the process should end, and a new one finds all that was answered. */
   failed?: (failure: StoreFailure) => void
   /** How far it has come with reading what was saved: slots read, and how many of them are in place. */

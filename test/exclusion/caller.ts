@@ -46,7 +46,7 @@ export class Caller {
   constructor(world: World, random: SeededRandom) {
     this.#world = world
     this.#random = random
-    this.#connection = new Connection(world.port)
+    this.#connection = world.connect()
   }
 
   /** Goes on until enough has been leased. */
@@ -148,7 +148,7 @@ export class Caller {
 
   #hangUp(): void {
     this.#connection.close()
-    this.#connection = new Connection(this.#world.port)
+    this.#connection = this.#world.connect()
   }
 
   /** The leases of an answer, which has been heard just now. */
@@ -298,9 +298,9 @@ export class Caller {
   }
 }
 
-function askingOf({ policy }: Pool, count: number, ttlMs: number): Asking {
+function askingOf({ name, policy }: Pool, count: number, ttlMs: number): Asking {
   const totalMs = policy.maxLeaseTotalMs ?? Infinity
-  return { sentAt: performance.now(), count, ttlMs, totalMs }
+  return { pool: name, sentAt: performance.now(), count, ttlMs, totalMs }
 }
 
 function post(path: string, body: object): HttpRequest {

@@ -22,7 +22,7 @@ suite('one holder at a time', () => {
       const data = `--data-dir=${join(scratch.path, 'data')}` as const
       await using served = await startTried(where === 'on disk' ? data : '--memory')
       const seed = Date.now()
-      const { faults, certain, acts } = await tryServer(served.port, leases, seed)
+      const { faults, certain, acts } = await tryServer([served.port], leases, seed)
       const found = faults.slice(0, 5).map(({ detail }) => detail)
       assert.equal(faults.length, 0, [`seed ${seed}`, ...found].join('\n'))
       assert.deepEqual(new Set(ACTS).difference(acts), new Set(), 'all was tried')
@@ -102,7 +102,7 @@ suite('the check can fail', () => {
       using scratch = new Scratch()
       copyWithBug(scratch.path, bug)
       await using served = await startTried('--memory', scratch.path)
-      const { faults } = await tryServer(served.port, LEASES.withBug, 1)
+      const { faults } = await tryServer([served.port], LEASES.withBug, 1)
       const kinds = faults.map(({ kind }) => kind)
       assert(kinds.includes(fault), `nobody noticed: ${kinds.join()}`)
       t.diagnostic(`${kinds.length} faults among ${LEASES.withBug} leases`)

@@ -8,6 +8,7 @@ const GRAIN_MS = 1
 
 /** A request for leases and all its repeats. What it is given was granted after it was first sent. */
 export interface Asking {
+  readonly pool: string
   readonly sentAt: number
   /** The most that it may be given. */
   readonly count: number

@@ -8,7 +8,7 @@ import { judge } from './judge.ts'
 const TTL_MS = 100
 
 function asking(sentAt: number, more: Partial<Asking> = {}): Asking {
-  return { sentAt, count: 1, ttlMs: TTL_MS, totalMs: Infinity, ...more }
+  return { pool: 'pool', sentAt, count: 1, ttlMs: TTL_MS, totalMs: Infinity, ...more }
 }
 
 /** A history of one key, whose leases get their ids from their tokens. */

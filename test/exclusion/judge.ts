@@ -71,8 +71,14 @@ function* faultsOfKey(intervals: Interval[]): Generator<Fault> {
   }
 }
 
-/** One that was asked for after another was received was granted after it. */
-function* faultsOfTokens({ held: leases, tokenBefore }: History): Generator<Fault> {
+/** In each pool, one that was asked for after another was received was granted after it. */
+function* faultsOfTokens({ held, tokenBefore }: History): Generator<Fault> {
+  for (const leases of Map.groupBy(held, ({ asking }) => asking.pool).values()) {
+    yield* faultsOfPoolTokens(leases, tokenBefore)
+  }
+}
+
+function* faultsOfPoolTokens(leases: Held[], tokenBefore: number): Generator<Fault> {
   const byReceipt = leases.toSorted((a, b) => a.receivedAt - b.receivedAt)
   const byAsking = leases.toSorted((a, b) => a.asking.sentAt - b.asking.sentAt)
   const seen = new Set<number>()

@@ -13,15 +13,15 @@ export interface Trial extends Verdict {
   highestToken: number
 }
 
-/** `tokenBefore` is the highest token of trials before this one. */
+/** The servers are one to their callers. `tokenBefore` is the highest token of trials before this one. */
 export async function tryServer(
-  port: number,
+  ports: readonly number[],
   leases: number,
   seed: number,
   tokenBefore = 0,
 ): Promise<Trial> {
   const random = new SeededRandom(seed)
-  const world = new World(port, new History(tokenBefore), leases)
+  const world = new World(ports, new History(tokenBefore), leases)
   await world.begin()
   const callers = Array.from(
     { length: CALLERS },

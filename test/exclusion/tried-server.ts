@@ -5,7 +5,7 @@ import { Command, listeningPort, ROOT } from '../support/command.ts'
 
 /** A server in a process of its own, from its sources or from a copy of them. */
 export async function startTried(
-  where: '--memory' | `--data-dir=${string}`,
+  where: '--memory' | `--data-dir=${string}` | `--redis=${string}`,
   root = ROOT,
 ): Promise<{ port: number } & AsyncDisposable> {
   const main = join(root, 'src/cli/main.ts')

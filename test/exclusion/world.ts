@@ -82,7 +82,9 @@ export class Pool {
 }
 
 export class World {
-  readonly port: number
+  /** Of servers that do the same. */
+  readonly #ports: readonly number[]
+  #connections = 0
   readonly history: History
   readonly pools = POOLS.map(({ name, keys, policy }) => new Pool(name, keys, policy))
   readonly acts = new Map<Act, number>()
@@ -90,10 +92,15 @@ export class World {
   #number = 0
   #steps = 0
 
-  constructor(port: number, history: History, enough: number) {
-    this.port = port
+  constructor(ports: readonly number[], history: History, enough: number) {
+    this.#ports = ports
     this.history = history
     this.#enough = enough
+  }
+
+  /** To one server after the other. */
+  connect(): Connection {
+    return new Connection(this.#ports[this.#connections++ % this.#ports.length]!)
   }
 
   /** Also where the server gives so little that there is no end to it. */
@@ -103,7 +110,7 @@ export class World {
 
   /** Makes the pools anew. They have no keys yet. */
   async begin(): Promise<void> {
-    const connection = new Connection(this.port)
+    const connection = this.connect()
     for (const { name, path, policy } of this.pools) {
       await connection.ask('DELETE', `${path}?force=true`)
       const put = await connection.ask('PUT', path, policy)

@@ -4,6 +4,7 @@ import { suite, test } from 'node:test'
 import { SystemClock } from '../../src/clock.ts'
 import { SystemRandom } from '../../src/random.ts'
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
+import { StoreFailure } from '../../src/store/store.ts'
 import { exchange, idRoutes, json, TestServer } from '../support/server.ts'
 import { type Fate, SimulatedDisk } from '../support/simulated-disk.ts'
 
@@ -139,7 +140,8 @@ test('a disk that fails is the end of the server, and nobody is told otherwise',
     const { status, body } = await server.ask(method, path)
     assert.deepEqual([status, (body as { code: string }).code], [503, 'storage_failed'])
   }
-  assert.equal((await server.orchestrator.failure).code, 'storage_failed')
+  const failure = await server.orchestrator.failure
+  assert(failure instanceof StoreFailure && failure.code === 'storage_failed')
 })
 
 test('what is in memory only cannot be backed up', async () => {

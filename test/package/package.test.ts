@@ -41,7 +41,10 @@ suite('the package', () => {
     const others = paths.filter((path) => !path.startsWith('dist/'))
     assert.deepEqual(others.sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
     for (const path of paths.filter((path) => path.startsWith('dist/'))) {
-      assert.match(path, /\.(js|d\.ts)$|^dist\/http\/dashboard\/\w+\.(html|css|svg)$/)
+      assert.match(
+        path,
+        /\.(js|d\.ts)$|^dist\/http\/dashboard\/\w+\.(html|css|svg)$|^dist\/store\/redis\/lua\/[\w-]+\.lua$/,
+      )
     }
     for (const path of ['dist/cli/main.js', 'dist/client/client.js', 'dist/client/client.d.ts']) {
       assert.ok(paths.includes(path))

@@ -119,7 +119,7 @@ suite('after a restart', () => {
     await lives.restart()
     const grantedBy = lives.clock.now()
     const revoked = await lives.do({ op: 'revokeLeases', holder: 'a', limit: 2, grantedBy })
-    assert.deepEqual(revoked, { revoked: 2, more: true })
+    assert.deepEqual(revoked, { revoked: 2, more: true, grantedBy })
     const left = byAge.slice(2).map(({ keyId }) => keyId)
     assert.deepEqual(await lives.heldBy('a'), left.toSorted())
     assert.equal((await lives.heldBy('b')).length, 4)
@@ -174,6 +174,6 @@ suite('after a restart', () => {
     }
     const grantedBy = lives.clock.now()
     const revoke = { op: 'revokeLeases', holder: 'w', limit: 100, grantedBy } as const
-    assert.deepEqual(await lives.do(revoke), { revoked: 2, more: false })
+    assert.deepEqual(await lives.do(revoke), { revoked: 2, more: false, grantedBy })
   })
 })

@@ -28,5 +28,5 @@ const open: OpenStore = (limits, clock, random, events) => {
 }
 
 // Each run opens a database: a few are enough, for the same code runs on the simulated disk.
-conformance('durable store', open, 20)
+conformance('durable store', open, { modelRuns: 20 })
 eventsAndStorms('durable store', open)

@@ -26,8 +26,16 @@ export type OpenStore = (
 export class BusyClock extends VirtualClock {
   #looks = 0
 
+  /** What was last begun. */
+  working: Promise<unknown> = Promise.resolve()
+
   override elapsedMs(): number {
     return this.#looks++ * 0.3
+  }
+
+  override async idle(): Promise<unknown> {
+    await this.yield()
+    return this.working
   }
 }
 
@@ -49,7 +57,11 @@ export class Harness {
     const { swept = false, maxTotalKeys = 50_000, maxPools = 10 } = options
     const harness = new Harness()
     if (swept) {
-      harness.#sweeper = new Sweeper(harness.clock, (budgetMs) => harness.store.settle(budgetMs))
+      harness.#sweeper = new Sweeper(harness.clock, (budgetMs) => {
+        const settled = harness.store.settle(budgetMs)
+        harness.clock.working = settled
+        return settled
+      })
     }
     harness.store = await openStore(
       { maxTotalKeys, maxPools },

@@ -4,6 +4,7 @@ import type { Operation } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import { STATE_NAMES } from '../../src/engine/rows.ts'
 import { OUTCOMES } from '../../src/engine/transitions.ts'
+import { EMBEDDED, type Traits } from './model.ts'
 import {
   Advance,
   type Choice,
@@ -180,7 +181,7 @@ const recipe: fc.Arbitrary<Recipe> = fc.oneof(
     arbitrary: recipeOf('revokeLeases', {
       limit: fc.integer({ min: 1, max: 3 }),
       holder,
-      agoMs: fc.constantFrom(0, 0, 10),
+      agoMs: fc.constantFrom(undefined, 0, 10),
     }),
   },
   { weight: 2, arbitrary: recipeOf('describe', {}) },
@@ -224,10 +225,11 @@ const steps = fc.commands<World, undefined, false>(
 /** True in each run: the subject's every answer is the model's. */
 export function agreesWithModel(
   subjectOf: (seed: number) => Subject,
+  traits: Traits = EMBEDDED,
 ): fc.IAsyncProperty<[number, Policy, Iterable<fc.AsyncCommand<World, undefined>>]> {
   return fc.asyncProperty(fc.integer(), policy, steps, async (seed, firstPolicy, commands) => {
     const subject = subjectOf(seed)
-    const world = new World(subject)
+    const world = new World(subject, traits)
     try {
       for (const pool of POOLS) await new PutPool(pool, firstPolicy).act(world)
       await fc.asyncModelRun(() => ({ model: world, real: undefined }), commands)

@@ -41,6 +41,7 @@ export interface ModelLease {
 export interface ModelPool {
   policy: Policy
   keys: ModelKey[]
+  lastToken: number
 }
 
 export function after(from: number, durationMs: number | null): number {

@@ -75,11 +75,12 @@ export function listLeases(
 
 export function revokeLeases(
   pool: ModelPool,
-  { holder, limit, grantedBy }: Extract<Operation, { op: 'revokeLeases' }>,
+  { holder, limit, grantedBy: by }: Extract<Operation, { op: 'revokeLeases' }>,
   told: Result,
   now: number,
 ): Answers['revokeLeases'] {
   assert('revoked' in told, `refused: ${JSON.stringify(told)}`)
+  const grantedBy = by ?? now
   const oldestFirst = held(pool, holder, now)
     .filter(({ grantedAt }) => grantedAt <= grantedBy)
     .sort((a, b) => a.fencingToken - b.fencingToken)
@@ -89,7 +90,7 @@ export function revokeLeases(
   for (const lease of oldestFirst.slice(0, told.revoked)) {
     endLease(lease, 'revoked', now + pool.policy.expiredLeaseCooldownMs)
   }
-  return { revoked: told.revoked, more: told.more }
+  return { revoked: told.revoked, more: told.more, grantedBy }
 }
 
 /** A lease of another pool, or of an earlier one of that name: refused, in whatever words. */

@@ -6,7 +6,7 @@ import type { Refusal } from '../../src/engine/errors.ts'
 import type { Operation, Result } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import type { Outcome } from '../../src/engine/transitions.ts'
-import { Model } from './model.ts'
+import { Model, type Traits } from './model.ts'
 import { SeededRandom } from './seeded-random.ts'
 
 export const LIMITS = { maxTotalKeys: 1000, maxPools: 100 }
@@ -73,12 +73,13 @@ export class EngineSubject implements Subject {
 }
 
 export class World {
-  readonly model = new Model(LIMITS.maxTotalKeys)
+  readonly model: Model
   readonly subject: Subject
   now = START
 
-  constructor(subject: Subject) {
+  constructor(subject: Subject, traits: Traits) {
     this.subject = subject
+    this.model = new Model(LIMITS.maxTotalKeys, traits)
   }
 }
 
@@ -112,7 +113,7 @@ export interface Recipe {
   lease?: Choice | undefined
   after?: Choice | undefined
   /** How long ago, in ms, a lease may have been granted at the latest. */
-  agoMs?: number
+  agoMs?: number | undefined
   /** Which of the requests to the pool it is about. */
   request?: number | undefined
   [field: string]: unknown

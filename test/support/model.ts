@@ -35,7 +35,7 @@ import {
 } from './model-rules.ts'
 
 const KEY_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
-const LEASE_ID = /^[A-Za-z0-9_-]{32}$/
+const LEASE_ID = /^[A-Za-z0-9_-]{32,}$/
 const REMEMBERED_MS = 600_000
 /** What is over is forgotten that much later, for memory's sake. */
 const FORGOTTEN_AFTER_MS = 1000
@@ -48,6 +48,18 @@ interface Memory {
   results: Result[]
 }
 
+/** In what stores may differ that keep all rules. */
+export interface Traits {
+  /** Fencing tokens of all pools come from one counter; else each pool's rise by themselves, over its successors too. */
+  oneCounter: boolean
+  /** The keys of all pools together have a limit; else their storage has. */
+  limitsAllKeys: boolean
+  /** What was done in a pool is remembered when it is gone; else that goes with it. */
+  remembersGonePools: boolean
+}
+
+export const EMBEDDED: Traits = { oneCounter: true, limitsAllKeys: true, remembersGonePools: true }
+
 export class Model {
   readonly pools = new Map<string, ModelPool>()
   /** All that there ever were, for asking after the dead too. */
@@ -55,21 +67,33 @@ export class Model {
   readonly leases: ModelLease[] = []
   readonly #memories = new Map<string, Memory>()
   readonly #maxTotalKeys: number
+  readonly #traits: Traits
+  /** Of all pools, or of those that are gone. */
   #lastToken = 0
 
-  constructor(maxTotalKeys: number) {
-    this.#maxTotalKeys = maxTotalKeys
+  constructor(maxTotalKeys: number, traits: Traits = EMBEDDED) {
+    this.#maxTotalKeys = traits.limitsAllKeys ? maxTotalKeys : Infinity
+    this.#traits = traits
   }
 
   putPool(name: string, policy: Policy): 'created' | 'replaced' {
     const pool = this.pools.get(name)
-    if (pool === undefined) this.pools.set(name, { policy, keys: [] })
+    if (pool === undefined) this.pools.set(name, { policy, keys: [], lastToken: this.#lastToken })
     else pool.policy = policy
     return pool === undefined ? 'created' : 'replaced'
   }
 
   removePool(name: string): Refusal | null {
-    return this.pools.delete(name) ? null : { code: 'pool_not_found' }
+    const pool = this.pools.get(name)
+    if (pool === undefined) return { code: 'pool_not_found' }
+    this.#lastToken = Math.max(this.#lastToken, pool.lastToken)
+    this.pools.delete(name)
+    if (!this.#traits.remembersGonePools) {
+      for (const key of this.#memories.keys()) {
+        if (key.startsWith(`${name} `)) this.#memories.delete(key)
+      }
+    }
+    return null
   }
 
   /** Ids of the living keys of a pool, and of the leases on them. */
@@ -347,8 +371,10 @@ export class Model {
     const { leaseId: id, fencingToken } = told
     assert.match(id, LEASE_ID)
     assert(!this.leases.some((lease) => lease.id === id), 'a lease id came twice')
-    assert.equal(fencingToken, Math.max(this.#lastToken + 1, now * 1000))
-    this.#lastToken = fencingToken
+    const counter = this.#traits.oneCounter ? this.#lastToken : pool.lastToken
+    assert.equal(fencingToken, Math.max(counter + 1, now * 1000))
+    pool.lastToken = fencingToken
+    if (this.#traits.oneCounter) this.#lastToken = fencingToken
     const lease: ModelLease = {
       id,
       key,

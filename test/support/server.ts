@@ -47,6 +47,7 @@ export interface ServerOptions {
   maxSockets?: number
   /** In memory unless told otherwise. */
   openStore?: (events: StoreEvents) => Promise<Store>
+  masterKeys?: readonly Buffer[]
 }
 
 /** A real server in this process, on a port of its own. `await using` closes it. */
@@ -83,11 +84,12 @@ export class TestServer implements AsyncDisposable {
     const { openStore = inMemory } = options
     const orchestrator = await Orchestrator.start(clock, openStore, {
       policy: { ...DEFAULT_POLICY, ...policy },
-      masterKeys: () => [TEST_MASTER_KEY],
+      masterKeys: () => options.masterKeys ?? [TEST_MASTER_KEY],
       random: new SystemRandom(),
     })
     const logged: string[] = []
     const access = await Access.open(orchestrator, clock, new SystemRandom())
+    orchestrator.whenDocumentsChange(() => access.refresh())
     const http = await HttpServer.create(
       orchestrator,
       access,

@@ -38,6 +38,11 @@ export class VirtualClock implements Clock {
     return new Promise((resolve) => setImmediate(resolve))
   }
 
+  /** Resolves when what a callback has begun is done, as far as is known. */
+  idle(): Promise<unknown> {
+    return this.yield()
+  }
+
   /** Moves time forward and calls back, in order and each at its instant, all that is due by then. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms
@@ -45,7 +50,7 @@ export class VirtualClock implements Clock {
       this.#alarms.delete(alarm)
       this.#now = Math.max(this.#now, alarm.instant)
       alarm.callback()
-      await this.yield()
+      await this.idle()
     }
     this.#now = end
   }

@@ -1,6 +1,6 @@
 /** The classic API: six routes on the pool `default`. Two spellings of the id exist in the wild. */
 import { Type } from 'typebox'
-import { DEFAULT_POOL } from '../../service/orchestrator.ts'
+import { DEFAULT_POOL } from '../../service/default-pool.ts'
 import { type Route, StateName } from './common.ts'
 
 const pool = DEFAULT_POOL

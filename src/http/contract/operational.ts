@@ -2,7 +2,9 @@
 import { Type } from 'typebox'
 import type { Route } from './common.ts'
 
-const Readiness = Type.Object({ status: Type.Enum(['ready', 'draining', 'storage_full']) })
+const Readiness = Type.Object({
+  status: Type.Enum(['ready', 'draining', 'storage_full', 'store_unavailable']),
+})
 
 export const operational = {
   health: {
@@ -37,7 +39,7 @@ export const operational = {
     method: 'GET',
     url: '/v1/backup',
     scopes: ['admin'],
-    errors: ['not_durable', 'storage_full', 'storage_failed'],
+    errors: ['not_durable', 'backup_elsewhere', 'storage_full', 'storage_failed'],
     produces: 'application/vnd.sqlite3',
     schema: { summary: 'A copy of all that is saved', response: { 200: Type.String() } },
   },

@@ -185,11 +185,25 @@ export class EmbeddedStore implements Store {
     return refusal
   }
 
+  async replaceDocument(name: string, before: string | null, text: string): Promise<boolean> {
+    if (this.#reloading !== null) await this.#reloading
+    if ((this.#engine.tables.documents.get(name) ?? null) !== before) return false
+    const refusal = this.#engine.putDocument(name, text)
+    await this.#announce()
+    if (refusal !== null) throw new StoreFailure('storage_full')
+    return true
+  }
+
   async settle(budgetMs: number): Promise<void> {
     if (this.#reloading !== null) return
     this.#announced = NEVER
     this.#settleFor(budgetMs)
     await this.#announce()?.catch(() => undefined) // then the answers that wait for it fail
+  }
+
+  /** There are no others. */
+  watch(): () => void {
+    return () => undefined
   }
 
   async stats(pools: number): Promise<StoreStats> {

@@ -1,0 +1,36 @@
+-- { keys: [{ id, detail, lifetimeMs }], skip } -> { keyIds, skipped: [[index, id]] }
+function operations.import(operation)
+  local keys = operation.keys
+  local firsts, fresh, holders = {}, {}, {}
+  for index, key in ipairs(keys) do
+    local digest = key.detail[2]
+    local holder = redis.call('HGET', K_DIGESTS, digest)
+    if holder and not find(holder) then holder = false end
+    local first = firsts[digest]
+    if not holder and not first then
+      firsts[digest] = index
+      fresh[#fresh + 1] = index
+    elseif not operation.skip then
+      local duplicate = { index = index - 1 }
+      if first then duplicate.firstIndex = first - 1 else duplicate.id = holder end
+      return { code = 'duplicate_value', duplicate = duplicate }
+    end
+    holders[index] = holder
+  end
+  local refused = why_full(#fresh)
+  if refused then return refused end
+  local ids, skipped = {}, {}
+  for _, index in ipairs(fresh) do
+    local key = keys[index]
+    redis.call('HSET', K_DIGESTS, key.detail[2], key.id)
+    add_key(key.id, key.lifetimeMs, key.detail)
+    ids[#ids + 1] = key.id
+  end
+  for index, key in ipairs(keys) do
+    local first = firsts[key.detail[2]]
+    if first ~= index then
+      skipped[#skipped + 1] = { index - 1, holders[index] or keys[first].id }
+    end
+  end
+  return { keyIds = ids, skipped = skipped }
+end

@@ -1,0 +1,393 @@
+import type { Clock } from '../../clock.ts'
+import { CHANGE_NAMES, type Change, type ChangeName } from '../../engine/changes.ts'
+import { REFUSED, type Refusal } from '../../engine/errors.ts'
+import type { FoundLease, Operation, PoolCounts, Results } from '../../engine/operations.ts'
+import type { Policy } from '../../engine/policy.ts'
+import type { Random } from '../../engine/random.ts'
+import { NEVER } from '../../engine/rows.ts'
+import {
+  type Health,
+  type PoolPage,
+  type Store,
+  type StoreEvents,
+  StoreFailure,
+  type StoreStats,
+} from '../store.ts'
+import type { Connection } from './connection.ts'
+import { packKeyId, unpackKeyId } from './ids.ts'
+import { type Known, KnownPools } from './known-pools.ts'
+import type { Layout } from './layout.ts'
+import { type Entry, Registry } from './registry.ts'
+import { Run } from './run.ts'
+import { PULSE, PUT_DOCUMENT } from './scripts.ts'
+import { type Answer, Shard } from './shard.ts'
+import { Watches } from './watches.ts'
+import { foundFromWire } from './wire.ts'
+
+const PULSE_MS = 1000
+const PULSE_TERMS = { onlyReads: true, patienceMs: PULSE_MS }
+/** Waiters ask for themselves as well, for messages may be lost. */
+const PULSES_A_LOOK = 2
+/** Pools that are settled, or asked, at a time. */
+const POOLS_AT_A_TIME = 16
+/** After a failure to settle. */
+const TRY_AGAIN_MS = 1000
+const POOL_NAME = /^[\w.-]{1,64}$/
+
+export interface RedisStoreOptions {
+  connection: Connection
+  layout: Layout
+  maxPools: number
+  clock: Clock
+  random: Random
+  /** Told what Redis's clock shows; null: all goes by the time of `clock`, in tests. */
+  follow: ((instant: number) => void) | null
+}
+
+/** The same rules inside Redis, for any number of processes, which know of each other by it only. */
+export class RedisStore implements Store {
+  readonly #connection: Connection
+  readonly #layout: Layout
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #follow: RedisStoreOptions['follow']
+  readonly #events: StoreEvents
+  readonly #registry: Registry
+  readonly #watches: Watches
+  readonly #known: KnownPools
+  /** The instant that was last announced by `wakeAt`, unless it has come. */
+  #announced = NEVER
+  readonly #changes = Object.fromEntries(CHANGE_NAMES.map((name) => [name, 0])) as Record<
+    ChangeName,
+    number
+  >
+  #health: Health = 'ok'
+  /** How often documents had changed when it was last looked. */
+  #documentsVersion = 0
+  #pulses = 0
+  #stopPulse = (): void => undefined
+  #closed = false
+
+  constructor(
+    { connection, layout, maxPools, clock, random, follow }: RedisStoreOptions,
+    events: StoreEvents,
+  ) {
+    this.#connection = connection
+    this.#layout = layout
+    this.#clock = clock
+    this.#random = random
+    this.#follow = follow
+    this.#events = events
+    this.#registry = new Registry(connection, layout, maxPools)
+    this.#watches = new Watches(connection.links, layout, this.#registry, (pool) => {
+      this.#events.available?.(pool)
+    })
+    this.#known = new KnownPools(maxPools)
+  }
+
+  /** From now on it looks after all pools, and tells how Redis is. */
+  async start(): Promise<void> {
+    await this.#pulse()
+    for (const entry of await this.#registry.all()) this.#fallsDue(this.#know(entry), 0)
+    this.#announceDue()
+  }
+
+  async run<const O extends readonly Operation[]>(
+    pool: string,
+    operations: O,
+  ): Promise<Results<O>> {
+    const run = new Run(operations, this.#random)
+    let entry = await this.#registry.find(pool)
+    while (!run.isDone) {
+      if (entry === null) {
+        run.move(false)
+        break
+      }
+      const { uid } = entry
+      const known = this.#know(entry)
+      if (!(await this.#watched(known.shard.run(run)))) {
+        this.#noteWaits(known, run)
+        break
+      }
+      this.#known.forget(uid)
+      entry = await this.#registry.read(pool)
+      const isAnother = entry !== null && entry.uid !== uid
+      run.move(isAnother && (run.isNew || entry!.emptied === uid))
+    }
+    return run.results as Results<O>
+  }
+
+  async putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal> {
+    const put = await this.#watched(this.#registry.put(name, () => policy))
+    if (put === 'absent') throw new Error('a pool was put and not put')
+    return put
+  }
+
+  async patchPool(name: string, changes: Partial<Policy>): Promise<Policy | Refusal> {
+    const policies: Policy[] = []
+    const put = await this.#watched(
+      this.#registry.put(name, (before) => {
+        if (before === null) return null
+        const policy = { ...before, ...changes }
+        policies.push(policy)
+        return policy
+      }),
+    )
+    if (typeof put === 'object') return put
+    return policies.at(-1) ?? REFUSED.pool_not_found
+  }
+
+  async removePool(
+    name: string,
+    { force = false, again = false }: { force?: boolean; again?: boolean },
+  ): Promise<Refusal | null> {
+    for (;;) {
+      const entry = await this.#watched(this.#registry.read(name))
+      if (entry === null) return REFUSED.pool_not_found
+      if (!force) {
+        const counts = await this.#countsOf(entry)
+        if (counts !== null && keysIn(counts) > 0) return REFUSED.pool_not_empty
+        if (again) return null
+      }
+      const isDone = await this.#watched(
+        again ? this.#registry.renew(entry) : this.#registry.remove(entry, force),
+      )
+      if (isDone) {
+        this.#known.forget(entry.uid)
+        return null
+      }
+    }
+  }
+
+  async policy(name: string): Promise<Policy | undefined> {
+    return (await this.#watched(this.#registry.read(name)))?.policy
+  }
+
+  async pools(limit: number, cursor?: string): Promise<PoolPage | Refusal> {
+    if (cursor !== undefined && !POOL_NAME.test(cursor)) return REFUSED.invalid_cursor
+    const entries = await this.#watched(this.#registry.page(limit + 1, cursor ?? null))
+    const page = entries.slice(0, limit)
+    const nextCursor = entries.length > limit ? page.at(-1)!.name : null
+    return { pools: page.map(({ name, policy }) => ({ name, policy })), nextCursor }
+  }
+
+  async find(digest: string, keyId: string): Promise<FoundLease[]> {
+    const id = packKeyId(keyId)
+    const operation = { op: 'find', digest, ...(id !== null && { id }) }
+    const found = await this.#ofAll(async (entry) => {
+      const result = await this.#know(entry).shard.ask(operation)
+      return result === null ? [] : foundFromWire(result, entry.name)
+    })
+    return found.flat()
+  }
+
+  async holdsValues(): Promise<boolean> {
+    const found = await this.#ofAll(({ uid }) =>
+      this.#connection.read(this.#layout.digests(uid), 'EXISTS'),
+    )
+    return found.includes(1)
+  }
+
+  async documents(): Promise<ReadonlyMap<string, string>> {
+    const { documents } = this.#layout
+    const all = (await this.#watched(this.#connection.read(documents, 'HGETALL'))) as string[]
+    const pairs = all.flatMap((name, at) => (at % 2 === 0 ? [[name, all[at + 1]!] as const] : []))
+    return new Map(pairs)
+  }
+
+  async putDocument(name: string, text: string | null): Promise<Refusal | null> {
+    await this.#putDocument(text === null ? [name] : [name, text])
+    return null
+  }
+
+  replaceDocument(name: string, before: string | null, text: string): Promise<boolean> {
+    return this.#putDocument([name, text, before ?? ''])
+  }
+
+  async settle(): Promise<void> {
+    this.#announced = NEVER
+    const due = this.#known.takeDue(this.#clock.now(), POOLS_AT_A_TIME)
+    await Promise.all(due.map((known) => this.#settle(known)))
+    this.#announceDue()
+  }
+
+  watch(pool: string): () => void {
+    return this.#watches.add(pool)
+  }
+
+  async stats(pools: number): Promise<StoreStats> {
+    const all = await this.#ofAll(async (entry) => {
+      const counts = await this.#countsOf(entry)
+      return counts === null ? [] : [{ name: entry.name, counts }]
+    })
+    const counted = all.flat()
+    const keys = { available: 0, leased: 0, cooling: 0, disabled: 0 }
+    for (const { counts } of counted) {
+      for (const state of Object.keys(keys) as (keyof typeof keys)[]) keys[state] += counts[state]
+    }
+    return {
+      keys,
+      poolCount: counted.length,
+      pools: counted.slice(0, pools),
+      changes: { ...this.#changes },
+      bytes: await this.#memory(),
+    }
+  }
+
+  backup(): Promise<string> {
+    return Promise.reject(new StoreFailure('backup_elsewhere'))
+  }
+
+  close(): Promise<void> {
+    this.#closed = true
+    this.#stopPulse()
+    this.#connection.links.close()
+    return Promise.resolve()
+  }
+
+  #know({ uid, name }: Entry): Known {
+    const before = this.#known.get(uid)
+    if (before !== undefined) return before
+    const keys = this.#layout.shard(uid)
+    const { changed, isHeard = () => true } = this.#events
+    const setting = {
+      connection: this.#connection,
+      clock: this.#clock,
+      ownTime: this.#follow === null,
+      isHeard: () => changed !== undefined && isHeard(),
+    }
+    const shard = new Shard(uid, keys, setting, (answer) => {
+      this.#tell(known, answer)
+    })
+    const known = this.#known.add(name, shard)
+    return known
+  }
+
+  #tell(known: Known, { now, earliest, freed, counts, changes }: Answer): void {
+    for (const [name, count] of Object.entries(counts)) this.#changes[name as ChangeName] += count
+    if (earliest !== null) this.#fallsDue(known, earliest - now)
+    this.#announceDue()
+    if (changes !== undefined)
+      this.#events.changed?.(changes.map((change) => toChange(change, known)))
+    if (freed) this.#events.available?.(known.name)
+  }
+
+  /** Whoever waits for a key that is leased through another server is to hear of the end of its lease. */
+  #noteWaits(known: Known, { results }: Run): void {
+    for (const result of results) {
+      if ('retryAfterMs' in result) this.#fallsDue(known, result.retryAfterMs)
+    }
+    this.#announceDue()
+  }
+
+  #fallsDue(known: Known, inMs: number): void {
+    this.#known.fallsDue(known, this.#clock.now() + Math.max(0, inMs))
+  }
+
+  #announceDue(): void {
+    const due = this.#known.nextDue
+    if (due >= this.#announced) return
+    this.#announced = due
+    this.#events.wakeAt(due)
+  }
+
+  async #settle(known: Known): Promise<void> {
+    try {
+      const inMs = await this.#watched(known.shard.settle())
+      if (inMs === null) this.#known.forget(known.shard.uid)
+      else if (inMs !== Infinity) this.#fallsDue(known, inMs)
+    } catch {
+      this.#fallsDue(known, TRY_AGAIN_MS)
+    }
+  }
+
+  async #countsOf(entry: Entry): Promise<PoolCounts | null> {
+    const run = new Run([{ op: 'describe' }], this.#random)
+    if (await this.#watched(this.#know(entry).shard.run(run))) return null
+    const [result] = run.results
+    return 'counts' in result! ? (result.counts as PoolCounts) : null
+  }
+
+  async #putDocument(args: string[]): Promise<boolean> {
+    const keys = [this.#layout.documents, this.#layout.meta]
+    const version = await this.#watched(this.#connection.evaluate(PUT_DOCUMENT, keys, args))
+    if (version === null) return false
+    if (version === this.#documentsVersion + 1) this.#documentsVersion = version
+    return true
+  }
+
+  /** Something of each pool, oldest first. */
+  async #ofAll<T>(ask: (entry: Entry) => Promise<T>): Promise<T[]> {
+    const entries = await this.#watched(this.#registry.all())
+    const answers: T[] = []
+    for (let at = 0; at < entries.length; at += POOLS_AT_A_TIME) {
+      const some = entries.slice(at, at + POOLS_AT_A_TIME)
+      answers.push(...(await this.#watched(Promise.all(some.map(ask)))))
+    }
+    return answers
+  }
+
+  /** Of Redis, as far as it tells. */
+  async #memory(): Promise<number> {
+    const told = await this.#connection.askAll('INFO', 'memory')
+    const used = told.map((text) => Number(/used_memory:(\d+)/.exec(String(text))?.[1] ?? 0))
+    return used.reduce((sum, bytes) => sum + bytes, 0)
+  }
+
+  async #pulse(): Promise<void> {
+    try {
+      if (this.#health === 'storage_full') {
+        await this.#connection.write(this.#layout.meta, 'HSET', 'room', 1)
+      }
+      const told = await this.#connection.evaluate(PULSE, [this.#layout.meta], [], PULSE_TERMS)
+      const [now, documentsVersion] = told as [number, number]
+      this.#follow?.(now)
+      this.#setHealth('ok')
+      if (documentsVersion !== this.#documentsVersion) {
+        await this.#events.documents?.()
+        this.#documentsVersion = documentsVersion
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+    if (++this.#pulses % PULSES_A_LOOK === 0) this.#watches.look()
+    if (this.#closed || this.#follow === null) return
+    this.#stopPulse = this.#clock.callAt(this.#clock.now() + PULSE_MS, () => void this.#pulse())
+  }
+
+  /** What fails tells how Redis is. */
+  async #watched<T>(answer: Promise<T>): Promise<T> {
+    try {
+      return await answer
+    } catch (error) {
+      this.#fail(error)
+      throw error
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof StoreFailure)) return
+    if (error.code === 'storage_full' || error.code === 'store_unavailable') {
+      this.#setHealth(error.code)
+    }
+  }
+
+  #setHealth(health: Health): void {
+    if (health === this.#health || this.#closed) return
+    this.#health = health
+    this.#events.health?.(health)
+  }
+}
+
+function toChange([kind, id, token]: [string, string, string], { name }: Known): Change {
+  return {
+    kind: kind as ChangeName,
+    pool: name,
+    keyId: unpackKeyId(id),
+    fencingToken: Number(token),
+  }
+}
+
+function keysIn({ available, leased, cooling, disabled }: PoolCounts): number {
+  return available + leased + cooling + disabled
+}

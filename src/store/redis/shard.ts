@@ -1,0 +1,160 @@
+/** The calls to one shard of a pool: what is asked at about the same time goes in one. */
+import type { Clock } from '../../clock.ts'
+import type { Connection } from './connection.ts'
+import { MAX_WEIGHT, type Run } from './run.ts'
+import { RUN } from './scripts.ts'
+import type { WireLease, WireOperation, WireResult } from './wire.ts'
+
+/** One is done while the other is on its way. */
+const MAX_CALLS = 2
+/** Keys that a call settles at most. */
+const SETTLED_A_CALL = 200
+
+/** What the script answers: see lua/head.lua. */
+export interface Answer {
+  now: number
+  earliest: number | null
+  nextDue?: number | null
+  freed?: true
+  counts: Record<string, number>
+  changes?: [kind: string, id: string, token: string][]
+}
+
+interface RunsAnswer extends Answer {
+  results: WireResult[][] | Record<string, never>
+  unsettled?: [number, WireLease[] | Record<string, never>][]
+}
+
+/** What may be done again without a difference. */
+const READS = new Set(['show', 'showLease', 'list', 'listLeases', 'describe', 'recall', 'find'])
+
+interface Pending {
+  readonly run: Run
+  readonly done: (isStale: boolean) => void
+  readonly fail: (error: unknown) => void
+}
+
+export interface ShardSetting {
+  connection: Connection
+  clock: Clock
+  /** Time is that of the clock, not of Redis. */
+  ownTime: boolean
+  /** Whether somebody wants to be told each change now. */
+  isHeard: () => boolean
+}
+
+export class Shard {
+  readonly uid: number
+  readonly #keys: readonly string[]
+  readonly #setting: ShardSetting
+  readonly #tell: (answer: Answer) => void
+  #queue: Pending[] = []
+  #calls = 0
+  #flushes = false
+
+  constructor(
+    uid: number,
+    keys: readonly string[],
+    setting: ShardSetting,
+    tell: (answer: Answer) => void,
+  ) {
+    this.uid = uid
+    this.#keys = keys
+    this.#setting = setting
+    this.#tell = tell
+  }
+
+  /** Resolves once it is done, with false; or with true, before it is, because the pool is gone. */
+  run(run: Run): Promise<boolean> {
+    return new Promise((done, fail) => {
+      this.#queue.push({ run, done, fail })
+      this.#flushSoon()
+    })
+  }
+
+  /** An operation by itself that changes nothing; null: the pool is gone. */
+  async ask(operation: WireOperation): Promise<WireResult | null> {
+    const answer = await this.#call([{ operations: [operation] }], {}, true)
+    return answer === null ? null : (answer.results as WireResult[][])[0]![0]!
+  }
+
+  /** Does some of what is due. Returns in how many ms the next is, Infinity if nothing is; null: the pool is gone. */
+  async settle(): Promise<number | null> {
+    const answer = await this.#call([], { settle: true }, true)
+    if (answer === null) return null
+    const { nextDue, now } = answer
+    return nextDue === null ? Infinity : Math.max(0, nextDue! - now)
+  }
+
+  #flushSoon(): void {
+    if (this.#flushes || this.#calls >= MAX_CALLS) return
+    this.#flushes = true
+    void this.#setting.clock.yield().then(() => {
+      this.#flushes = false
+      while (this.#queue.length > 0 && this.#calls < MAX_CALLS) void this.#flush()
+    })
+  }
+
+  async #flush(): Promise<void> {
+    const sent: Pending[] = []
+    const runs: object[] = []
+    let onlyReads = true
+    for (let weight = 0; weight < MAX_WEIGHT && sent.length < this.#queue.length;) {
+      const pending = this.#queue[sent.length]!
+      const taken = pending.run.take(MAX_WEIGHT - weight, this.uid)
+      weight += taken.weight
+      onlyReads &&= taken.operations.every(({ op }) => READS.has(op))
+      const { before } = pending.run
+      runs.push({ operations: taken.operations, ...(before.length > 0 && { before }) })
+      sent.push(pending)
+    }
+    this.#queue = this.#queue.slice(sent.length)
+    this.#calls++
+    try {
+      const answer = await this.#call(runs, {}, onlyReads)
+      if (answer === null) for (const { done } of sent) done(true)
+      else this.#take(sent, answer)
+    } catch (error) {
+      for (const { fail } of sent) fail(error)
+    }
+    this.#calls--
+    if (this.#queue.length > 0) this.#flushSoon()
+  }
+
+  #take(sent: Pending[], { results, unsettled = [], now }: RunsAnswer): void {
+    const left: Pending[] = []
+    const partial = new Map(unsettled)
+    for (const [place, pending] of sent.entries()) {
+      const { run, done } = pending
+      const all = (results as WireResult[][])[place]!
+      const fresh = Array.isArray(all) ? all.slice(run.before.length) : []
+      const leases = partial.get(place)
+      run.put(
+        fresh,
+        leases === undefined ? null : Array.isArray(leases) ? leases : [],
+        now,
+        this.uid,
+      )
+      if (run.isDone) done(false)
+      else left.push(pending)
+    }
+    this.#queue = [...left, ...this.#queue]
+  }
+
+  async #call(runs: object[], more: object, onlyReads: boolean): Promise<RunsAnswer | null> {
+    const { connection, clock, ownTime, isHeard } = this.#setting
+    const request = {
+      ...(ownTime && { now: clock.now() }),
+      changes: isHeard(),
+      budget: SETTLED_A_CALL,
+      runs,
+      ...more,
+    }
+    const args = [JSON.stringify(request)]
+    const text = await connection.evaluate(RUN, this.#keys, args, { onlyReads })
+    const answer = JSON.parse(String(text)) as RunsAnswer | { stale: true }
+    if ('stale' in answer) return null
+    this.#tell(answer)
+    return answer
+  }
+}

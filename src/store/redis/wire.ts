@@ -1,0 +1,252 @@
+/** Operations as the script takes them, and its results as callers know them. */
+import type { Refusal } from '../../engine/errors.ts'
+import type {
+  AcquireOperation,
+  FoundLease,
+  HeldLease,
+  Key,
+  Lease,
+  NewKey,
+  Operation,
+  PoolCounts,
+  Result,
+} from '../../engine/operations.ts'
+import type { Random } from '../../engine/random.ts'
+import { formatUuid, randomKeyId } from '../../engine/ids.ts'
+import { State, STATE_NAMES } from '../../engine/rows.ts'
+import {
+  formatLeaseId,
+  packKeyId,
+  parseLeaseId,
+  randomChance,
+  randomSecret,
+  unpackKeyId,
+} from './ids.ts'
+
+/** An operation with all that it takes from outside, chance included. */
+export interface WireOperation {
+  op: string
+  [field: string]: unknown
+}
+
+/** Id, token, secret, holder, granted at, ends at, key expires at, sealed value, name, metadata. */
+export type WireLease = [
+  ...[string, string, string, string | null, number, number, number | null],
+  ...[string | null, string | null, string | null],
+]
+/** Id, token, holder, granted at, ends at. */
+type WireHeldLease = [string, string, string | null, number, number]
+
+type WireKey = Omit<Key, 'keyId' | 'state' | 'lease'> & {
+  id: string
+  state: State
+  lease: WireHeldLease | null
+}
+
+/** Lua has one word for an empty list and an empty object. */
+type List<T> = T[] | Record<string, never>
+
+export interface WireResult {
+  code?: Refusal['code']
+  reason?: string
+  duplicate?: { index: number; id?: string; firstIndex?: number }
+  keyIds?: List<string>
+  skipped?: List<[number, string]>
+  leases?: List<WireLease>
+  lease?: WireLease
+  id?: string
+  expiresAt?: number | null
+  key?: WireKey
+  keys?: List<WireKey>
+  heldLeases?: List<WireHeldLease>
+  found?: WireHeldLease | null
+  nextCursor?: string | null
+  results?: List<WireResult> | null
+  counts?: PoolCounts
+}
+
+/** An empty list is an object. */
+export function listOf<T>(list: List<T> | undefined): T[] {
+  return Array.isArray(list) ? list : []
+}
+
+export function toWire(operation: Operation, uid: number, random: Random): WireOperation {
+  switch (operation.op) {
+    case 'create':
+      return {
+        op: 'create',
+        ids: Array.from({ length: operation.count }, () => newId(random)),
+        lifetimeMs: operation.lifetimeMs,
+      }
+    case 'import': {
+      const keys = operation.keys.map((key) => newKey(key, random))
+      return { op: 'import', keys, skip: operation.onDuplicate === 'skip' }
+    }
+    case 'acquire':
+      return { ...acquireToWire(operation, operation.count ?? 1, random), begun: false }
+    case 'renew': {
+      const { op, ttlMs, keepAlive } = operation
+      return { op, ...lease(operation.leaseId, uid), ttlMs, keepAlive }
+    }
+    case 'release': {
+      const { op, outcome = 'ok', retryAfterMs, reason } = operation
+      return { op, ...lease(operation.leaseId, uid), outcome, retryAfterMs, reason }
+    }
+    case 'showLease':
+      return { op: 'showLease', ...lease(operation.leaseId, uid) }
+    case 'unblock': {
+      const held = operation.leaseId === undefined ? undefined : lease(operation.leaseId, uid)
+      return { op: 'unblock', ...key(operation.keyId), lease: held }
+    }
+    case 'revoke':
+    case 'keepAlive':
+    case 'remove':
+    case 'show':
+      return { op: operation.op, ...key(operation.keyId) }
+    case 'update': {
+      const { keyId, coolingUntil, ...changes } = operation
+      return { ...changes, ...key(keyId), endCooldown: coolingUntil === null }
+    }
+    case 'list': {
+      const { state, cursor, ...rest } = operation
+      return { ...rest, state: state && State[state], ...after(cursor) }
+    }
+    case 'listLeases': {
+      const { cursor, ...rest } = operation
+      return { ...rest, ...after(cursor) }
+    }
+    case 'revokeLeases':
+    case 'describe':
+    case 'recall':
+    case 'remember':
+      return { ...operation }
+  }
+}
+
+/** An acquire of so many of its leases. */
+export function acquireToWire(
+  { op, ttlMs, keyId, holder, leave = 0 }: AcquireOperation,
+  count: number,
+  random: Random,
+): WireOperation {
+  const drawn = Math.max(count, keyId === undefined ? 0 : 1)
+  return {
+    op,
+    count,
+    ttlMs,
+    holder,
+    leave,
+    ...(keyId === undefined ? {} : { named: true, ...key(keyId) }),
+    secrets: Array.from({ length: drawn }, () => randomSecret(random)),
+    chances: keyId === undefined ? Array.from({ length: count }, () => randomChance(random)) : [],
+  }
+}
+
+export function fromWire(result: WireResult, uid: number): Result {
+  if (result.code !== undefined) return refusalFromWire(result)
+  if (result.leases !== undefined) return { leases: leasesFromWire(result.leases, uid) }
+  if (result.lease !== undefined) return { lease: leaseFromWire(result.lease, uid) }
+  if (result.keyIds !== undefined) {
+    const keyIds = listOf(result.keyIds).map(unpackKeyId)
+    if (result.skipped === undefined) return { keyIds }
+    const skipped = listOf(result.skipped)
+    return { keyIds, skipped: skipped.map(([index, id]) => ({ index, keyId: unpackKeyId(id) })) }
+  }
+  if (result.id !== undefined) {
+    const keyId = unpackKeyId(result.id)
+    return result.expiresAt === undefined ? { keyId } : { keyId, expiresAt: result.expiresAt }
+  }
+  if (result.key !== undefined) return { key: keyFromWire(result.key) }
+  const nextCursor = result.nextCursor ? unpackKeyId(result.nextCursor) : null
+  if (result.keys !== undefined) return { keys: listOf(result.keys).map(keyFromWire), nextCursor }
+  if (result.heldLeases !== undefined) {
+    return { heldLeases: listOf(result.heldLeases).map(heldFromWire), nextCursor }
+  }
+  if (result.results !== undefined) {
+    if (result.results === null) return { results: null }
+    return { results: listOf(result.results).map((one) => fromWire(one, uid)) }
+  }
+  return result as Result
+}
+
+export function leasesFromWire(leases: List<WireLease>, uid: number): Lease[] {
+  return listOf(leases).map((lease) => leaseFromWire(lease, uid))
+}
+
+export function foundFromWire({ found }: WireResult, pool: string): FoundLease[] {
+  return found ? [{ pool, ...heldFromWire(found) }] : []
+}
+
+function refusalFromWire({ duplicate, ...refusal }: WireResult): Refusal {
+  if (duplicate === undefined) return refusal as Refusal
+  const { index, id, firstIndex } = duplicate
+  const has = id === undefined ? { firstIndex: firstIndex! } : { keyId: unpackKeyId(id) }
+  return { ...(refusal as Refusal), duplicate: { index, ...has } }
+}
+
+function leaseFromWire(lease: WireLease, uid: number): Lease {
+  const [id, token, secret, holder, grantedAt, expiresAt, keyExpiresAt, sealed, name, metadata] =
+    lease
+  return {
+    leaseId: formatLeaseId({ uid, id, token, secret }),
+    keyId: unpackKeyId(id),
+    sealed,
+    name,
+    metadata,
+    fencingToken: Number(token),
+    holder,
+    grantedAt,
+    expiresAt,
+    keyExpiresAt,
+  }
+}
+
+function heldFromWire([id, token, holder, grantedAt, expiresAt]: WireHeldLease): HeldLease {
+  return { keyId: unpackKeyId(id), fencingToken: Number(token), holder, grantedAt, expiresAt }
+}
+
+function keyFromWire({ id, state, lease, ...rest }: WireKey): Key {
+  const terms = lease && heldFromWire(lease)
+  return {
+    ...rest,
+    keyId: unpackKeyId(id),
+    state: STATE_NAMES[state],
+    lease: terms && {
+      fencingToken: terms.fencingToken,
+      holder: terms.holder,
+      grantedAt: terms.grantedAt,
+      expiresAt: terms.expiresAt,
+    },
+  }
+}
+
+function newKey({ value, name, metadata, lifetimeMs }: NewKey, random: Random): object {
+  const { sealed, digest } = value
+  const detail = [sealed, digest, name ?? false, metadata ?? false, false]
+  return { id: newId(random), detail, lifetimeMs }
+}
+
+const words = new Uint32Array(4)
+
+function newId(random: Random): string {
+  randomKeyId(random, words)
+  return packKeyId(formatUuid(words[0]!, words[1]!, words[2]!, words[3]!))!
+}
+
+/** What cannot be an id names no key. */
+function key(keyId: string): { id?: string } {
+  const id = packKeyId(keyId)
+  return id === null ? {} : { id }
+}
+
+function lease(leaseId: string, uid: number): { id?: string; token?: string; secret?: string } {
+  const parsed = parseLeaseId(leaseId)
+  if (parsed?.uid !== uid) return {}
+  return { id: parsed.id, token: parsed.token, secret: parsed.secret }
+}
+
+function after(cursor: string | undefined): { cursor?: string; badCursor?: true } {
+  if (cursor === undefined) return {}
+  const packed = packKeyId(cursor)
+  return packed === null ? { badCursor: true } : { cursor: packed }
+}

@@ -1,0 +1,144 @@
+/** A Redis that is down, full, new to the scripts, or not the right one: nobody waits for ever, and it heals. */
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { RedisServer, serveOn } from '../support/redis.ts'
+import type { TestServer } from '../support/server.ts'
+
+const HEALS_WITHIN_MS = 15_000
+/** What a request may take that cannot be done. */
+const PATIENCE_MS = 8000
+
+const DURABLE = { appendonly: 'yes', appendfsync: 'always' }
+
+async function codeOf(server: TestServer, method: string, path: string): Promise<string> {
+  const { body } = await server.ask(method, path)
+  return (body as { code?: string }).code ?? 'done'
+}
+
+async function until(
+  server: TestServer,
+  status: number,
+  path: string,
+  method = 'GET',
+): Promise<void> {
+  const end = performance.now() + HEALS_WITHIN_MS
+  while ((await server.ask(method, path)).status !== status) {
+    assert(performance.now() < end, `${path} is never a ${status}`)
+    await sleep(100)
+  }
+}
+
+suite('Redis', () => {
+  test('that is killed and comes back: 503 until then, and all that was answered is there', async () => {
+    await using redis = await RedisServer.start(DURABLE)
+    await using server = await serveOn([redis.url])
+    const keyId = await server.create()
+    const drawn = await server.draw()
+    await redis.kill()
+    const begun = performance.now()
+    const codes = await Promise.all([
+      codeOf(server, 'GET', '/keys'),
+      codeOf(server, 'POST', '/keys'),
+      codeOf(server, 'GET', `/keys/${keyId}`),
+    ])
+    assert(performance.now() - begun < PATIENCE_MS)
+    assert.deepEqual(new Set(codes), new Set(['store_unavailable']))
+    await until(server, 503, '/readyz')
+    assert.equal((await server.ask('GET', '/healthz')).status, 200)
+    await using again = await redis.again()
+    assert.equal(again.port, redis.port)
+    await until(server, 200, '/readyz')
+    const { body } = await server.ask('GET', `/keys/${keyId}`)
+    assert.equal((body as { isBlocked: boolean }).isBlocked, true)
+    const path = `/v1/pools/default/leases/${(drawn as unknown as { leaseId: string }).leaseId}`
+    assert.equal((await server.ask('GET', path)).status, 200)
+  })
+
+  test('that does not answer: nobody waits for ever', async () => {
+    await using redis = await RedisServer.start()
+    await using server = await serveOn([redis.url])
+    const keyId = await server.create()
+    process.kill(redis.pid, 'SIGSTOP')
+    const begun = performance.now()
+    const codes = await Promise.all([
+      codeOf(server, 'GET', '/keys'),
+      codeOf(server, 'GET', `/keys/${keyId}`),
+    ])
+    assert(performance.now() - begun < PATIENCE_MS)
+    assert(
+      codes.every((code) => ['storage_failed', 'store_unavailable'].includes(code)),
+      codes.join(),
+    )
+    process.kill(redis.pid, 'SIGCONT')
+    await until(server, 200, `/keys/${keyId}`)
+  })
+
+  test('that is full: what would change something is refused, until there is room', async () => {
+    await using redis = await RedisServer.start()
+    await using server = await serveOn([redis.url])
+    await server.create()
+    redis.cli('config', 'set', 'maxmemory', '1')
+    assert.equal(await codeOf(server, 'POST', '/keys'), 'storage_full')
+    await until(server, 503, '/readyz')
+    assert.deepEqual((await server.ask('GET', '/readyz')).body, { status: 'storage_full' })
+    redis.cli('config', 'set', 'maxmemory', '0')
+    await until(server, 200, '/readyz')
+    assert.equal(await codeOf(server, 'POST', '/keys'), 'done')
+  })
+
+  test('that has forgotten the scripts is told them again', async () => {
+    await using redis = await RedisServer.start()
+    await using server = await serveOn([redis.url])
+    for (let round = 0; round < 5; round++) {
+      redis.cli('script', 'flush')
+      const answers = await Promise.all(
+        Array.from({ length: 20 }, () => codeOf(server, 'POST', '/keys')),
+      )
+      assert.deepEqual(new Set(answers), new Set(['done']))
+    }
+  })
+
+  test('whose clock is set back goes on from where it was', async () => {
+    await using redis = await RedisServer.start()
+    await using server = await serveOn([redis.url])
+    await server.create()
+    const { fencingToken } = (await server.draw()) as unknown as { fencingToken: number }
+    // As if another primary, whose clock is behind, had taken over.
+    const key = redis
+      .cli('keys', 'test:{*}:meta')
+      .split('\n')
+      .find((name) => !name.includes('{all}'))!
+    const ahead = String(fencingToken + 3_600_000_000)
+    redis.cli('hset', key, 'token', ahead)
+    await server.create()
+    const next = (await server.draw()) as unknown as { fencingToken: number }
+    assert(next.fencingToken > Number(ahead))
+  })
+
+  test('with a password lets in who has it', async () => {
+    await using redis = await RedisServer.start({ requirepass: 'pass-word' })
+    const url = (password: string): string => redis.url.replace('//', `//:${password}@`)
+    await using server = await serveOn([url('pass-word')])
+    assert.equal((await server.ask('POST', '/keys')).status, 201)
+    for (const wrong of [redis.url, url('wrong')]) {
+      await assert.rejects(serveOn([wrong]), (error: Error & { code: string }) => {
+        assert.equal(error.code, 'store_unavailable')
+        assert.match(error.message, /NOAUTH|WRONGPASS/)
+        assert(!error.message.includes('pass-word'))
+        return true
+      })
+    }
+  })
+
+  test('with the data of a newer version is left alone', async () => {
+    await using redis = await RedisServer.start()
+    redis.cli('hset', 'test:{all}:meta', 'format', '2')
+    await assert.rejects(serveOn([redis.url]), /format 2, and this version reads 1/)
+    assert.equal(redis.cli('dbsize'), '1')
+  })
+
+  test('that is not there is said to be so', async () => {
+    await assert.rejects(serveOn(['redis://127.0.0.1:1']), /ECONNREFUSED/)
+  })
+})
