@@ -33,6 +33,18 @@ export const COMMANDS: Record<string, Listed> = {
     summary: 'make, import, export, enable, disable and delete keys',
     load: async () => asEntry('keys', (await import('./remote/keys.ts')).keys),
   },
+  exec: {
+    usage: '-- COMMAND',
+    summary: 'run a command with a key',
+    load: async () => {
+      const { exec } = await import('./exec.ts')
+      const { commandHelp, runCommand } = await import('./remote/command.ts')
+      return {
+        help: () => commandHelp('exec', exec),
+        run: (args, env) => runCommand(exec, args, env),
+      }
+    },
+  },
   backup: {
     usage: 'FILE',
     summary: 'copy what a running server has saved',
