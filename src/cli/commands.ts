@@ -1,5 +1,5 @@
 /** All commands. Each is loaded when it is called, so that one that asks a server does not wait for a server's code. */
-import type { Group } from './remote/command.ts'
+import type { Command, Group } from './remote/command.ts'
 
 export interface Entry {
   /** @param args what else is on the command line. */
@@ -46,14 +46,12 @@ export const COMMANDS: Record<string, Listed> = {
   status: {
     usage: '[POOL...]',
     summary: 'show what a server and its pools are at',
-    load: async () => {
-      const { commandHelp, runCommand } = await import('./remote/command.ts')
-      const { status } = await import('./remote/status.ts')
-      return {
-        help: () => commandHelp('status', status),
-        run: (args, env) => runCommand(status, args, env),
-      }
-    },
+    load: async () => asCommand('status', (await import('./remote/status.ts')).status),
+  },
+  exec: {
+    usage: '-- COMMAND',
+    summary: 'run a command with a key',
+    load: async () => asCommand('exec', (await import('./exec.ts')).exec),
   },
   backup: {
     usage: 'FILE',
@@ -79,6 +77,14 @@ export const COMMANDS: Record<string, Listed> = {
       return { help: () => CHECK_HELP, run: check }
     },
   },
+}
+
+async function asCommand(name: string, command: Command): Promise<Entry> {
+  const { commandHelp, runCommand } = await import('./remote/command.ts')
+  return {
+    help: () => commandHelp(name, command),
+    run: (args, env) => runCommand(command, args, env),
+  }
 }
 
 async function asEntry(name: string, group: Group): Promise<Entry> {

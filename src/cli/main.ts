@@ -24,7 +24,9 @@ async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args
   if (name !== undefined && Object.hasOwn(COMMANDS, name)) {
     const { help, run } = await COMMANDS[name]!.load()
-    if (!rest.includes('--help') && !rest.includes('-h')) return run(rest, process.env)
+    const end = rest.indexOf('--')
+    const own = end < 0 ? rest : rest.slice(0, end) // what follows is another command's
+    if (!own.includes('--help') && !own.includes('-h')) return run(rest, process.env)
     process.stdout.write(help(rest))
     return 0
   }

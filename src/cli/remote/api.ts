@@ -31,6 +31,20 @@ const HINTS: Record<string, string> = {
   pool_not_empty: 'Say --force to delete its keys too.',
 }
 
+/** Where the server is, and the token to show it. @throws ConfigError where one of them is none. */
+export function serverOf(
+  flag: string | undefined,
+  tokenFile: string | undefined,
+  env: NodeJS.ProcessEnv,
+): { url: string; token: string | undefined } {
+  const named = env.TOKEN_ORCHESTRATOR_URL === '' ? undefined : env.TOKEN_ORCHESTRATOR_URL
+  const url = flag ?? named ?? DEFAULT_URL
+  const source = flag === undefined ? 'TOKEN_ORCHESTRATOR_URL' : '--url'
+  if (!/^https?:\/\//.test(url) || !URL.canParse(url))
+    throw new ConfigError(`${source} must be like ${DEFAULT_URL}, not "${url}"`)
+  return { url, token: readToken('--token-file', tokenFile, 'TOKEN_ORCHESTRATOR_TOKEN', env) }
+}
+
 export class Api {
   readonly #url: string
   readonly #token: string | undefined
@@ -41,13 +55,13 @@ export class Api {
   }
 
   /** @throws ConfigError where the URL or the token is none. */
-  static open(url: string | undefined, tokenFile: string | undefined, env: NodeJS.ProcessEnv): Api {
-    const named = env.TOKEN_ORCHESTRATOR_URL === '' ? undefined : env.TOKEN_ORCHESTRATOR_URL
-    const text = url ?? named ?? DEFAULT_URL
-    const source = url === undefined ? 'TOKEN_ORCHESTRATOR_URL' : '--url'
-    if (!/^https?:\/\//.test(text) || !URL.canParse(text))
-      throw new ConfigError(`${source} must be like ${DEFAULT_URL}, not "${text}"`)
-    return new Api(text, readToken('--token-file', tokenFile, 'TOKEN_ORCHESTRATOR_TOKEN', env))
+  static open(
+    flag: string | undefined,
+    tokenFile: string | undefined,
+    env: NodeJS.ProcessEnv,
+  ): Api {
+    const { url, token } = serverOf(flag, tokenFile, env)
+    return new Api(url, token)
   }
 
   get url(): string {
