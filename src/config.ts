@@ -105,7 +105,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     help: 'Redis or Valkey that keeps the state, for any number of servers',
     // What is wrong with a URL is told by who knows its password.
     must: 'a URL',
-    parse: (text) => text.split(',').map((url) => url.trim()),
+    parse: (text) => (text === '' ? undefined : text.split(',').map((url) => url.trim())),
   },
   redisPrefix: {
     flag: 'redis-prefix',

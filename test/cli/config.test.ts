@@ -10,6 +10,9 @@ const WRONG_VALUES: Record<string, string[]> = {
   'data-dir': ['', 'a\0b'],
   durability: ['', 'none', 'FSYNC'],
   memory: ['yes', 'TRUE', '2'],
+  redis: [''],
+  'redis-prefix': ['', 'a b', 'a:b', '{a}', 'x'.repeat(65)],
+  'redis-replicas': ['-1', '17', 'all', ''],
   'key-lifetime': ['0s', '5', 'm', '-5m', '1.5h', '5 m', '1d', '3661d', '87661h', '5M', ''],
   'lease-ttl': ['0ms', '60', 's', '60 s', '1e3ms', '87661h', ''],
   'max-keys': ['0', '10000001', '1e3', '-1', 'many', ''],
@@ -32,6 +35,9 @@ const MUST: Record<string, RegExp> = {
   'data-dir': /the path of a directory/,
   durability: /one of fsync, os/,
   memory: /true or false/,
+  redis: /a URL/,
+  'redis-prefix': /1 to 64 letters/,
+  'redis-replicas': /a whole number from 0 to 16/,
   'key-lifetime': /a duration like 500ms, 60s, 5m or 1h/,
   'lease-ttl': /a duration like 500ms, 60s, 5m or 1h/,
   'max-keys': /a whole number from 1 to 10000000/,
@@ -59,6 +65,15 @@ const RIGHT_VALUES: Record<string, [text: string, value: unknown][]> = {
   durability: [
     ['fsync', 'fsync'],
     ['os', 'os'],
+  ],
+  redis: [
+    ['redis://a:6379', ['redis://a:6379']],
+    ['redis://a:1, redis://b:2', ['redis://a:1', 'redis://b:2']],
+  ],
+  'redis-prefix': [['prod.keys_1-a', 'prod.keys_1-a']],
+  'redis-replicas': [
+    ['0', 0],
+    ['16', 16],
   ],
   'key-lifetime': [
     ['1ms', 1],
@@ -133,7 +148,7 @@ suite('a right value is read, as flag and as variable', () => {
           readConfig([`--${flag}`, text], { [variableOf(flag)]: 'overruled' }),
           readConfig([], { [variableOf(flag)]: text }),
         ]) {
-          assert.equal(config[nameOf(flag) as keyof typeof config], value)
+          assert.deepEqual(config[nameOf(flag) as keyof typeof config], value)
         }
       }
     })
@@ -168,13 +183,13 @@ suite('a right value is read, as flag and as variable', () => {
       assert.throws(() => readConfig(['--host', host], {}), /give --tls-cert and --tls-key, or --b/)
       const tls = ['--tls-cert', 'c', '--tls-key', 'k']
       for (const more of [tls, ['--behind-proxy']]) {
-        assert.equal(readConfig(['--host', host, ...more], {}).host, host)
+        assert.deepEqual(readConfig(['--host', host, ...more], {}).host, host)
       }
     }
   })
 
   test('memory', () => {
-    assert.equal(readConfig(['--memory'], { TOKEN_ORCHESTRATOR_MEMORY: 'false' }).memory, true)
+    assert.deepEqual(readConfig(['--memory'], { TOKEN_ORCHESTRATOR_MEMORY: 'false' }).memory, true)
     for (const [text, value] of [
       ['true', true],
       ['1', true],
@@ -182,7 +197,7 @@ suite('a right value is read, as flag and as variable', () => {
       ['0', false],
       ['', false],
     ] as const) {
-      assert.equal(readConfig([], { TOKEN_ORCHESTRATOR_MEMORY: text }).memory, value, text)
+      assert.deepEqual(readConfig([], { TOKEN_ORCHESTRATOR_MEMORY: text }).memory, value, text)
     }
   })
 })

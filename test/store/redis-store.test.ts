@@ -1,10 +1,7 @@
 import { after, before } from 'node:test'
-import { parseAddress } from '../../src/store/redis/address.ts'
-import { Connection } from '../../src/store/redis/connection.ts'
-import { Layout } from '../../src/store/redis/layout.ts'
-import { linksTo } from '../../src/store/redis/links.ts'
-import { RedisStore } from '../../src/store/redis/redis-store.ts'
+import type { RedisStore } from '../../src/store/redis/redis-store.ts'
 import { RedisServer } from '../support/redis.ts'
+import { openTestStore, REDIS_TRAITS } from '../support/redis-store.ts'
 import { conformance } from './conformance.ts'
 import { eventsAndStorms } from './events.ts'
 import type { OpenStore } from './harness.ts'
@@ -20,17 +17,7 @@ after(async () => {
   await redis[Symbol.asyncDispose]()
 })
 
-const open: OpenStore = async ({ maxPools }, clock, random, events) => {
-  const connection = new Connection(linksTo(parseAddress([redis.url])), 0)
-  const layout = new Layout(`test${String(stores.length)}`)
-  const options = { connection, layout, maxPools, clock, random, follow: null }
-  const store = new RedisStore(options, events)
-  stores.push(store)
-  await store.start()
-  return store
-}
+const open: OpenStore = (...opening) => openTestStore([redis.url], 0, stores, ...opening)
 
-const traits = { oneCounter: false, limitsAllKeys: false, remembersGonePools: false }
-
-conformance('Redis store', open, { modelRuns: 100, traits })
+conformance('Redis store', open, { modelRuns: 100, traits: REDIS_TRAITS })
 eventsAndStorms('Redis store', open)

@@ -56,6 +56,10 @@ export class RedisServer implements AsyncDisposable {
     return new RedisServer(port, process, directory, options)
   }
 
+  get isAlive(): boolean {
+    return this.#process.exitCode === null && this.#process.signalCode === null
+  }
+
   /** What `redis-cli` answers. */
   cli(...args: string[]): string {
     return run(needTool('redis-cli'), '-p', String(this.port), ...args).trim()
@@ -67,7 +71,7 @@ export class RedisServer implements AsyncDisposable {
 
   /** It is gone, and what it has on disk is not. */
   async kill(): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    if (!this.isAlive) return
     this.#process.kill('SIGKILL')
     await once(this.#process, 'exit')
   }

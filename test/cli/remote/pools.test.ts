@@ -47,7 +47,7 @@ suite('pools', () => {
   })
 
   const wrong: [string[], RegExp][] = [
-    [['pools'], /say what to do with pools: list, show, create, set, delete/],
+    [['pools'], /say what to do with pools: list, show, create, set, apply, delete/],
     [['pools', 'lits'], /pools knows no "lits": did you mean "list"\?/],
     [['pools', 'xyzzy'], /pools knows no "xyzzy"\n/],
     [['pools', 'show'], /POOL is missing: it takes POOL/],

@@ -1,0 +1,21 @@
+/** What is promised where a replica takes over, and what is not: docs/scaling.md. */
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { tryFailovers } from './failover-trial.ts'
+
+const PATIENCE = { timeout: 180_000 }
+const ROUNDS = 2
+
+suite('a primary is killed whose replica does not hear of the last changes', PATIENCE, () => {
+  test('what was answered is there, where answers wait for the replica', async (t) => {
+    const { answered, lost, twice, unavailableMs } = await tryFailovers(ROUNDS, 1)
+    assert.deepEqual({ lost, twice }, { lost: 0, twice: 0 })
+    assert(answered > 100, `${answered} were answered`)
+    t.diagnostic(`${answered} leases; nothing for ${unavailableMs.map(Math.round).join(', ')} ms`)
+  })
+
+  test('where they do not, it is not: the test can fail', async () => {
+    const { lost } = await tryFailovers(1, 0)
+    assert(lost > 0)
+  })
+})
