@@ -16,17 +16,17 @@ async function codeOf(server: TestServer, method: string, path: string): Promise
   return (body as { code?: string }).code ?? 'done'
 }
 
-async function until(
-  server: TestServer,
-  status: number,
-  path: string,
-  method = 'GET',
-): Promise<void> {
+async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
   const end = performance.now() + HEALS_WITHIN_MS
-  while ((await server.ask(method, path)).status !== status) {
-    assert(performance.now() < end, `${path} is never a ${status}`)
+  while (!(await isSo())) {
+    assert(performance.now() < end, `never: ${String(isSo)}`)
     await sleep(100)
   }
+}
+
+/** Waits for an answer with that status. */
+function answers(server: TestServer, status: number, path: string): Promise<void> {
+  return until(async () => (await server.ask('GET', path)).status === status)
 }
 
 suite('Redis', () => {
@@ -44,11 +44,11 @@ suite('Redis', () => {
     ])
     assert(performance.now() - begun < PATIENCE_MS)
     assert.deepEqual(new Set(codes), new Set(['store_unavailable']))
-    await until(server, 503, '/readyz')
+    await answers(server, 503, '/readyz')
     assert.equal((await server.ask('GET', '/healthz')).status, 200)
     await using again = await redis.again()
     assert.equal(again.port, redis.port)
-    await until(server, 200, '/readyz')
+    await answers(server, 200, '/readyz')
     const { body } = await server.ask('GET', `/keys/${keyId}`)
     assert.equal((body as { isBlocked: boolean }).isBlocked, true)
     const path = `/v1/pools/default/leases/${(drawn as unknown as { leaseId: string }).leaseId}`
@@ -71,7 +71,7 @@ suite('Redis', () => {
       codes.join(),
     )
     process.kill(redis.pid, 'SIGCONT')
-    await until(server, 200, `/keys/${keyId}`)
+    await answers(server, 200, `/keys/${keyId}`)
   })
 
   test('that is full: what would change something is refused, until there is room', async () => {
@@ -80,11 +80,30 @@ suite('Redis', () => {
     await server.create()
     redis.cli('config', 'set', 'maxmemory', '1')
     assert.equal(await codeOf(server, 'POST', '/keys'), 'storage_full')
-    await until(server, 503, '/readyz')
+    await answers(server, 503, '/readyz')
     assert.deepEqual((await server.ask('GET', '/readyz')).body, { status: 'storage_full' })
     redis.cli('config', 'set', 'maxmemory', '0')
-    await until(server, 200, '/readyz')
+    await answers(server, 200, '/readyz')
     assert.equal(await codeOf(server, 'POST', '/keys'), 'done')
+  })
+
+  test('whose primary is killed, and for which a Sentinel names another', async () => {
+    await using primary = await RedisServer.start()
+    await using replica = await RedisServer.start({ 'repl-diskless-sync-delay': 0 })
+    replica.cli('replicaof', '127.0.0.1', String(primary.port))
+    await using sentinel = await RedisServer.sentinel(primary)
+    const url = `redis+sentinel://127.0.0.1:${sentinel.port}/main`
+    await until(() => replica.cli('info', 'replication').includes('master_link_status:up'))
+    await using server = await serveOn([url], { replicas: 0 })
+    const keyId = await server.create()
+    assert.equal(primary.cli('wait', '1', '5000'), '1')
+    // A Sentinel learns of replicas from the primary now and then.
+    await until(() => sentinel.cli('sentinel', 'replicas', 'main') !== '')
+    await primary.kill()
+    await answers(server, 503, '/readyz')
+    await answers(server, 200, '/readyz')
+    assert.equal((await server.ask('GET', `/keys/${keyId}`)).status, 200)
+    assert.equal((await server.draw()).keyId, keyId)
   })
 
   test('that has forgotten the scripts is told them again', async () => {

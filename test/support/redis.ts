@@ -1,7 +1,7 @@
 /** Real Redis servers on free ports. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -13,6 +13,18 @@ import type { Store, StoreEvents } from '../../src/store/store.ts'
 import { freePort } from './ports.ts'
 import { type ServerOptions, TestServer } from './server.ts'
 import { needTool, run } from './tools.ts'
+
+async function begin(args: string[], sign: string): Promise<ChildProcess> {
+  const child = spawn(needTool('redis-server'), args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const lines: string[] = []
+  for await (const line of createInterface({ input: child.stdout })) {
+    lines.push(line)
+    if (!line.includes(sign)) continue
+    child.stdout.resume()
+    return child
+  }
+  throw new Error(`redis-server does not start: ${lines.slice(-3).join(' ')}`)
+}
 
 export class RedisServer implements AsyncDisposable {
   readonly port: number
@@ -48,12 +60,23 @@ export class RedisServer implements AsyncDisposable {
   ): Promise<RedisServer> {
     const all = { port, bind: '127.0.0.1', dir: directory, save: '', appendonly: 'no', ...options }
     const args = Object.entries(all).flatMap(([name, value]) => [`--${name}`, String(value)])
-    const process = spawn(needTool('redis-server'), args, { stdio: ['ignore', 'pipe', 'inherit'] })
-    for await (const line of createInterface({ input: process.stdout })) {
-      if (line.includes('Ready to accept connections')) break
-    }
-    process.stdout.resume()
+    const process = await begin(args, 'Ready to accept connections')
     return new RedisServer(port, process, directory, options)
+  }
+
+  /** A Sentinel that watches the primary, alone, under the name `main`. */
+  static async sentinel(primary: RedisServer): Promise<RedisServer> {
+    const port = await freePort()
+    const directory = mkdtempSync(join(tmpdir(), 'redis-'))
+    const file = join(directory, 'sentinel.conf')
+    const lines = [
+      ...[`port ${port}`, 'bind 127.0.0.1', `dir ${directory}`],
+      `sentinel monitor main 127.0.0.1 ${primary.port} 1`,
+      ...['sentinel down-after-milliseconds main 1000', 'sentinel failover-timeout main 10000'],
+    ]
+    writeFileSync(file, lines.join('\n'))
+    const process = await begin([file, '--sentinel'], '+monitor')
+    return new RedisServer(port, process, directory, {})
   }
 
   get isAlive(): boolean {
