@@ -11,7 +11,6 @@ import { SystemRandom } from '../random.ts'
 import { Access, FILE_TOKEN } from '../service/access.ts'
 import { Orchestrator } from '../service/orchestrator.ts'
 import { parseAddress } from '../store/redis/address.ts'
-import { openRedis } from '../store/redis/open.ts'
 import { EmbeddedStore } from '../store/embedded/embedded-store.ts'
 import { SqliteJournal } from '../store/embedded/sqlite/sqlite-journal.ts'
 import { type Store, type StoreEvents, StoreFailure } from '../store/store.ts'
@@ -182,6 +181,8 @@ async function openShared(
       clock.follow(instant)
     },
   }
+  // Whoever has no Redis need not wait for its client.
+  const { openRedis } = await import('../store/redis/open.ts')
   return openRedis(setting, { ...events, health }, (advice) => {
     log.warn('a setting of Redis', { advice })
   })

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Drawn, Scratch, Served, until } from './served.ts'
 
-const TTL_MS = 3000
+/** Longer than a server takes to start on a busy machine. */
+const TTL_MS = 10_000
 const TERMS = ['--key-lifetime', '1h', '--lease-ttl', `${TTL_MS}ms`]
 
 async function release(served: Served, { keyId, leaseId }: Drawn): Promise<number | undefined> {

@@ -3,15 +3,13 @@ import type { Address } from './address.ts'
 import { Connection } from './connection.ts'
 import { FORMAT, Layout } from './layout.ts'
 import { type Links, linksTo } from './links.ts'
+import { RedisError } from './redis-error.ts'
 import { RedisStore, type RedisStoreOptions } from './redis-store.ts'
 import { StoreFailure, type StoreEvents } from '../store.ts'
 
 /** What it must be able to do came with it: sharded messages, and scripts that tell their errors. */
 const LEAST_VERSION = 7
 const FIND_MS = 3000
-
-/** This Redis, or what is in it, is not for this program. */
-export class RedisError extends Error {}
 
 export interface RedisSetting extends Omit<RedisStoreOptions, 'connection' | 'layout'> {
   address: Address
