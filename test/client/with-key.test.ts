@@ -39,12 +39,14 @@ suite('withKey', () => {
   test('work that stops because the lease is lost says nothing against the key', async () => {
     await using world = await ClientWorld.start(1)
     world.fate = ({ path }) => (path.endsWith('/renew') ? 'refused' : 'answered')
+    let isStopped = false
     const thrown = assert.rejects(
       world.client().withKey(
         'pool',
         ({ signal }) =>
           new Promise((_, reject) => {
             signal.addEventListener('abort', () => {
+              isStopped = true
               reject(new Error('connection closed'))
             })
           }),
@@ -53,6 +55,7 @@ suite('withKey', () => {
       /connection closed/,
     )
     await world.advance(9000)
+    assert(isStopped)
     await thrown
     assert.deepEqual(world.sent.at(-1)!.body, {})
     assert.equal((await world.pool.show()).counts.available, 1, 'given back before its time')

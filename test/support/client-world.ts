@@ -1,5 +1,6 @@
 /** The client and a real server in one virtual time, with a wire between them that does as it is told. */
 import { TokenOrchestrator, type TransportOptions } from '../../src/client/client.ts'
+import { isRefusal } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import { TestServer } from './server.ts'
 import { PoolClient } from './v1.ts'
@@ -83,8 +84,8 @@ export class ClientWorld implements AsyncDisposable {
 
   /** Whether the server, asked behind the wire, says that the lease goes on. */
   async isLive(leaseId: string): Promise<boolean> {
-    const { status } = await this.pool.ask('GET', `/leases/${leaseId}`)
-    return status === 200
+    const [shown] = await this.server.orchestrator.run(POOL, [{ op: 'showLease', leaseId }])
+    return !isRefusal(shown)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
