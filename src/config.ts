@@ -49,6 +49,8 @@ interface Kind<T> {
   must: string
   /** Undefined: the text is no such value. */
   parse: (text: string) => T | undefined
+  /** All that it may be, where that is a few words. */
+  words?: readonly string[]
 }
 
 interface Setting<T> extends Kind<T> {
@@ -260,6 +262,17 @@ function variableOf(flag: string): string {
   return `TOKEN_ORCHESTRATOR_${flag.toUpperCase().replaceAll('-', '_')}`
 }
 
+interface Described {
+  placeholder?: string
+  words?: readonly string[]
+  help: string
+}
+
+/** The settings by their flags. */
+export function settingFlags(): Record<string, Described> {
+  return Object.fromEntries(SETTING_ENTRIES.map(([, setting]) => [setting.flag, setting]))
+}
+
 /** The settings as the help shows them. */
 export function settingsHelp(): string {
   const rows = SETTING_ENTRIES.map(([, { flag, placeholder, fallback, help }]) =>
@@ -286,6 +299,7 @@ function oneOf<T extends string>(words: readonly T[]): Kind<T> {
   return {
     must: `one of ${words.join(', ')}`,
     parse: (text) => words.find((word) => word === text),
+    words,
   }
 }
 

@@ -1,11 +1,14 @@
 /** All commands. Each is loaded when it is called, so that one that asks a server does not wait for a server's code. */
-import type { Command, Group } from './remote/command.ts'
+import type { Shape } from './completion/shape.ts'
+import type { Command, Flag, Group } from './remote/command.ts'
 
 export interface Entry {
   /** @param args what else is on the command line. */
   help: (args: string[]) => string
   /** @returns the exit code. */
   run: (args: string[], env: NodeJS.ProcessEnv) => Promise<number>
+  /** What it takes, or each of its commands. */
+  shapes: Shape[]
 }
 
 interface Listed {
@@ -19,8 +22,9 @@ export const COMMANDS: Record<string, Listed> = {
     usage: '',
     summary: 'start the server',
     load: async () => {
+      const { settingFlags } = await import('../config.ts')
       const { serve, SERVE_HELP } = await import('./serve.ts')
-      return { help: () => SERVE_HELP, run: serve }
+      return { help: () => SERVE_HELP, run: serve, shapes: [shapeOf('serve', settingFlags())] }
     },
   },
   pools: {
@@ -57,41 +61,68 @@ export const COMMANDS: Record<string, Listed> = {
     usage: 'FILE',
     summary: 'copy what a running server has saved',
     load: async () => {
-      const { backup, BACKUP_HELP } = await import('./data.ts')
-      return { help: () => BACKUP_HELP, run: backup }
+      const { backup, BACKUP_HELP, BACKUP_FLAGS } = await import('./data.ts')
+      return { help: () => BACKUP_HELP, run: backup, shapes: [shapeOf('backup', BACKUP_FLAGS)] }
     },
   },
   restore: {
     usage: 'FILE',
     summary: 'make a data directory of a backup',
     load: async () => {
-      const { restore, RESTORE_HELP } = await import('./data.ts')
-      return { help: () => RESTORE_HELP, run: restore }
+      const { restore, RESTORE_HELP, DATA_FLAGS } = await import('./data.ts')
+      return { help: () => RESTORE_HELP, run: restore, shapes: [shapeOf('restore', DATA_FLAGS)] }
     },
   },
   check: {
     usage: '[FILE]',
     summary: 'look for damage in a data directory or a backup',
     load: async () => {
-      const { check, CHECK_HELP } = await import('./data.ts')
-      return { help: () => CHECK_HELP, run: check }
+      const { check, CHECK_HELP, DATA_FLAGS } = await import('./data.ts')
+      return { help: () => CHECK_HELP, run: check, shapes: [shapeOf('check', DATA_FLAGS)] }
+    },
+  },
+  completion: {
+    usage: 'bash|zsh|fish',
+    summary: 'write what completes commands in a shell',
+    load: async () => {
+      const { completion, COMPLETION_HELP } = await import('./completion/completion.ts')
+      return { help: () => COMPLETION_HELP, run: complete, shapes: [shapeOf('completion', {})] }
+
+      async function complete(args: string[]): Promise<number> {
+        const entries = await Promise.all(Object.values(COMMANDS).map(({ load }) => load()))
+        const summaries = Object.entries(COMMANDS).map(([name, { summary }]) => [name, summary])
+        const shapes = entries.flatMap((entry) => entry.shapes)
+        return completion(args, shapes, Object.fromEntries(summaries) as Record<string, string>)
+      }
     },
   },
 }
 
+/** Of a command that is listed here as it is called. */
+function shapeOf(name: string, flags: Record<string, Flag>): Shape {
+  const { usage, summary } = COMMANDS[name]!
+  return { name, usage, summary, flags }
+}
+
 async function asCommand(name: string, command: Command): Promise<Entry> {
-  const { commandHelp, runCommand } = await import('./remote/command.ts')
+  const { commandHelp, flagsOf, runCommand } = await import('./remote/command.ts')
   return {
     help: () => commandHelp(name, command),
     run: (args, env) => runCommand(command, args, env),
+    shapes: [{ ...command, name, flags: flagsOf(command) }],
   }
 }
 
 async function asEntry(name: string, group: Group): Promise<Entry> {
-  const { groupHelp, runGroup } = await import('./remote/command.ts')
+  const { flagsOf, groupHelp, runGroup } = await import('./remote/command.ts')
   return {
     help: (args) => groupHelp(name, group, args),
     run: (args, env) => runGroup(name, group, args, env),
+    shapes: Object.entries(group.commands).map(([sub, command]) => ({
+      ...command,
+      name: `${name} ${sub}`,
+      flags: flagsOf(command),
+    })),
   }
 }
 

@@ -11,24 +11,36 @@ import { syncPath } from '../store/embedded/sqlite/database.ts'
 import { DATABASE_FILE } from '../store/embedded/sqlite/format.ts'
 import { type Verdict, verifyDirectory, verifyFile } from '../store/embedded/sqlite/verify.ts'
 import { readToken } from './files.ts'
+import { COMMON_FLAGS, type Flag, flagsHelp } from './remote/command.ts'
 
 const DEFAULT_URL = 'http://127.0.0.1:3000'
 const DEFAULT_DIRECTORY = './data'
 
+export const BACKUP_FLAGS: Record<string, Flag> = {
+  url: COMMON_FLAGS.url,
+  'token-file': COMMON_FLAGS['token-file'],
+}
+
+export const DATA_FLAGS: Record<string, Flag> = {
+  'data-dir': {
+    placeholder: 'DIRECTORY',
+    help: `the data directory (TOKEN_ORCHESTRATOR_DATA_DIR, else ${DEFAULT_DIRECTORY})`,
+  },
+}
+
 export const BACKUP_HELP = `Usage: token-orchestrator backup FILE [--url URL] [--token-file FILE]
 
-Copies what a running server has saved into FILE, while it serves, and checks the copy.
+Copies what a running server has saved into FILE, while it serves, and checks the copy. A server
+that has access tokens wants one with the scope admin.
 
-  --url URL          the server (TOKEN_ORCHESTRATOR_URL, else ${DEFAULT_URL})
-  --token-file FILE  its first line is an access token with the scope admin, which a server
-                     wants once it has tokens (else TOKEN_ORCHESTRATOR_TOKEN, the token itself)
+${flagsHelp(BACKUP_FLAGS)}
 `
 
 export const RESTORE_HELP = `Usage: token-orchestrator restore FILE [--data-dir DIRECTORY]
 
 Checks a backup and makes a data directory of it, in which there must be no data yet.
 
-  --data-dir DIRECTORY  where to (TOKEN_ORCHESTRATOR_DATA_DIR, else ${DEFAULT_DIRECTORY})
+${flagsHelp(DATA_FLAGS)}
 `
 
 export const CHECK_HELP = `Usage: token-orchestrator check [FILE] [--data-dir DIRECTORY]
@@ -36,12 +48,12 @@ export const CHECK_HELP = `Usage: token-orchestrator check [FILE] [--data-dir DI
 Reads all of a backup, or of a data directory that no server uses, and says what is wrong
 with it. The exit code is 1 if anything is.
 
-  --data-dir DIRECTORY  what to check (TOKEN_ORCHESTRATOR_DATA_DIR, else ${DEFAULT_DIRECTORY})
+${flagsHelp(DATA_FLAGS)}
 `
 
 /** @returns the exit code, as all commands here. */
 export async function backup(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { file, options } = read(args, ['url', 'token-file'])
+  const { file, options } = read(args, BACKUP_FLAGS)
   const url = options.url ?? env.TOKEN_ORCHESTRATOR_URL ?? DEFAULT_URL
   if (file === undefined) throw new ConfigError('name the FILE that the backup goes to')
   if (!URL.canParse(url)) throw new ConfigError(`--url must be a URL, not "${url}"`)
@@ -62,7 +74,7 @@ export async function backup(args: string[], env: NodeJS.ProcessEnv): Promise<nu
 }
 
 export async function restore(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { file, options } = read(args, ['data-dir'])
+  const { file, options } = read(args, DATA_FLAGS)
   const directory = options['data-dir'] ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
   if (file === undefined) throw new ConfigError('name the FILE to restore')
   const target = join(directory, DATABASE_FILE)
@@ -83,7 +95,7 @@ export async function restore(args: string[], env: NodeJS.ProcessEnv): Promise<n
 }
 
 export async function check(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { file, options } = read(args, ['data-dir'])
+  const { file, options } = read(args, DATA_FLAGS)
   if (file !== undefined && options['data-dir'] !== undefined) {
     throw new ConfigError('name a FILE or --data-dir, not both')
   }
@@ -98,9 +110,11 @@ interface Read {
   options: Record<string, string | undefined>
 }
 
-function read(args: string[], names: string[]): Read {
+function read(args: string[], flags: Record<string, Flag>): Read {
   try {
-    const options = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]))
+    const options = Object.fromEntries(
+      Object.keys(flags).map((name) => [name, { type: 'string' as const }]),
+    )
     const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
     if (positionals.length > 1) throw new Error(`unexpected "${positionals[1]!}"`)
     return { file: positionals[0], options: values }

@@ -30,6 +30,8 @@ export interface Asking {
   timeoutMs?: number
   /** Zero: it is sent once. */
   retryForMs?: number
+  /** Statuses that are answers, though no good ones. */
+  answers?: readonly number[]
 }
 
 export interface Answer {
@@ -103,7 +105,7 @@ export class Transport {
   async #attempt(
     method: string,
     path: string,
-    { body, idempotencyKey, signal }: Asking,
+    { body, idempotencyKey, signal, answers }: Asking,
     timeoutMs: number,
   ): Promise<Answer> {
     const controller = new AbortController()
@@ -130,7 +132,7 @@ export class Transport {
         redirect: 'manual',
       })
       const text = await response.text()
-      return this.#read(response, text, sentAt)
+      return this.#read(response, text, sentAt, answers)
     } catch (error) {
       if (controller.signal.aborted) throw controller.signal.reason
       if (error instanceof ProblemError || error instanceof UnreachableError) throw error
@@ -141,9 +143,15 @@ export class Transport {
     }
   }
 
-  #read({ ok, status, headers }: Response, text: string, sentAt: number): Answer {
+  #read(
+    { ok, status, headers }: Response,
+    text: string,
+    sentAt: number,
+    answers: readonly number[] = [],
+  ): Answer {
     const body = parse(text)
-    if (ok && (body !== undefined || text === '')) return { status, headers, body, sentAt }
+    if ((ok && text === '') || ((ok || answers.includes(status)) && body !== undefined))
+      return { status, headers, body, sentAt }
     const header = headers.get('retry-after')
     const seconds = header === null ? NaN : Number(header)
     const retryAfterMs = Number.isFinite(seconds) ? seconds * 1000 : null

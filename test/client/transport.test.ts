@@ -145,6 +145,13 @@ suite('a request', () => {
     }
   })
 
+  test('has an answer in a bad status where that is asked for', async () => {
+    const draining = (): Response => new Response('{"status": "draining"}', { status: 503 })
+    const { transport } = new Answering(draining)
+    const { status, body } = await transport.request('GET', '/readyz', { answers: [503] })
+    assert.deepEqual([status, body], [503, { status: 'draining' }])
+  })
+
   test('is given up by its signal, in a pause too', async () => {
     const answering = new Answering(refused)
     const controller = new AbortController()

@@ -18,7 +18,8 @@ test('the commands of docs/cli.md do what it says', async () => {
   using reader = new Reader()
   reader.has('keys.csv', KEYS)
   reader.has('pools.yaml', blocksIn(TEXT, 'yaml')[0]!)
-  const said = await reader.follow(blocksIn(TEXT, 'sh'), { 3000: server.port })
+  const home = { HOME: reader.directory }
+  const said = await reader.follow(blocksIn(TEXT, 'sh'), { 3000: server.port }, home)
   assert.match(said, /imported 2 keys; 0 were there already/)
   assert.match(said, /disabled [0-9a-f-]{36}\n/)
   assert.match(said, /^[0-9a-f-]{36} +billing +disabled/m)

@@ -1,9 +1,13 @@
 /** A running server, as the commands ask it. */
+import { type Problem, ProblemError, UnreachableError } from '../../client/errors.ts'
+import { type Answer, type Asking, Transport } from '../../client/transport.ts'
 import { ConfigError } from '../../config.ts'
 import { readToken } from '../files.ts'
 
 const DEFAULT_URL = 'http://127.0.0.1:3000'
 const PAGE = 1000
+/** A page of keys or a thousand new ones may take a slow server long, and a person can press Ctrl-C. */
+const REQUEST_TIMEOUT_MS = 300_000
 
 /** What a server said no with, in words for the command line. */
 export class ApiError extends Error {
@@ -16,12 +20,6 @@ export class ApiError extends Error {
     this.code = code
     this.detail = detail
   }
-}
-
-interface Problem {
-  title?: string
-  code?: string
-  detail?: string
 }
 
 /** What to do at the command line, in place of what the server would say to a program. */
@@ -46,12 +44,14 @@ export function serverOf(
 }
 
 export class Api {
-  readonly #url: string
-  readonly #token: string | undefined
+  readonly url: string
+  readonly #transport: Transport
 
   private constructor(url: string, token: string | undefined) {
-    this.#url = url
-    this.#token = token
+    this.url = new URL(url).origin
+    // Nothing is sent twice: whoever is at the command line hears at once what is wrong.
+    const options = { url, token, requestTimeoutMs: REQUEST_TIMEOUT_MS, retryForMs: 0 }
+    this.#transport = new Transport(options)
   }
 
   /** @throws ConfigError where the URL or the token is none. */
@@ -64,46 +64,37 @@ export class Api {
     return new Api(url, token)
   }
 
-  get url(): string {
-    return new URL(this.#url).origin
-  }
-
   /** @throws ApiError where the server refuses, or none answers. */
   async ask<T>(method: string, path: string, body?: object): Promise<T> {
-    const { status, answer } = await this.#send(method, path, body)
-    if (status < 400) return answer as T
-    throw refusal(status, answer as Problem)
+    const { body: answer = {} } = await this.#send(method, path, body === undefined ? {} : { body })
+    return answer as T
   }
 
   /** What /readyz says, which is an answer where it is no too. */
   async readiness(): Promise<string> {
-    const { answer } = await this.#send('GET', '/readyz')
-    return (answer as { status: string }).status
+    const { body } = await this.#send('GET', '/readyz', { answers: [503] })
+    return (body as { status: string }).status
   }
 
-  async #send(
-    method: string,
-    path: string,
-    body?: object,
-  ): Promise<{ status: number; answer: unknown }> {
-    const url = new URL(path, this.#url)
-    const headers: Record<string, string> = {}
-    if (this.#token !== undefined) headers.authorization = `Bearer ${this.#token}`
-    if (body !== undefined) headers['content-type'] = 'application/json'
-    let status, text
+  async #send(method: string, path: string, asking: Asking): Promise<Answer> {
     try {
-      const content = body === undefined ? null : JSON.stringify(body)
-      const response = await fetch(url, { method, headers, body: content, redirect: 'error' })
-      status = response.status
-      text = await response.text()
+      return await this.#transport.request(method, path, asking)
     } catch (error) {
-      const { cause } = error as Error
-      const why = cause instanceof Error && cause.message !== '' ? cause.message : String(error)
-      throw new ApiError('unreachable', `no server answers at ${url.origin}: ${why}`)
+      if (error instanceof ProblemError) throw refusal(error.problem)
+      if (error instanceof UnreachableError) throw this.#noAnswer(error)
+      throw error
     }
-    const answer = parse(text)
-    if (answer !== undefined) return { status, answer }
-    throw new ApiError('not_ours', `${url.origin} is no Token Orchestrator: it answers ${status}`)
+  }
+
+  #noAnswer({ status, cause, message }: UnreachableError): ApiError {
+    if (status !== null) {
+      const said = `${this.url} is no Token Orchestrator: it answers ${status}`
+      return new ApiError('not_ours', said)
+    }
+    // What fetch throws says why in its own cause.
+    const why = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
+    const text = why instanceof Error && why.message !== '' ? why.message : message
+    return new ApiError('unreachable', `no server answers at ${this.url}: ${text}`)
   }
 
   /** What is there, or null where the server says by that code that it is not. */
@@ -121,7 +112,7 @@ export class Api {
     let cursor: string | undefined
     let left = limit
     do {
-      const url = new URL(path, this.#url)
+      const url = new URL(path, this.url)
       url.searchParams.set('limit', String(Math.min(PAGE, left)))
       if (cursor !== undefined) url.searchParams.set('cursor', cursor)
       const page: Record<string, unknown> = await this.ask('GET', url.pathname + url.search)
@@ -133,23 +124,9 @@ export class Api {
   }
 }
 
-/** An empty answer is an empty object; undefined: it is no JSON. */
-function parse(text: string): unknown {
-  if (text === '') return {}
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-function refusal(status: number, { title, code = '', detail = '' }: Problem): ApiError {
+function refusal({ title, code, detail = '' }: Problem): ApiError {
   const advice = Object.hasOwn(HINTS, code) ? HINTS[code]! : detail
-  return new ApiError(
-    code,
-    `${title ?? `The server answers ${status}.`} ${advice}`.trimEnd(),
-    detail,
-  )
+  return new ApiError(code, `${title} ${advice}`.trimEnd(), detail)
 }
 
 /** A path whose parts come from outside, each of which stays one part. */

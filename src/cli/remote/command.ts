@@ -45,7 +45,8 @@ export interface Group {
   commands: Record<string, Command>
 }
 
-const COMMON: Record<string, Flag> = {
+/** What all of them know. */
+export const COMMON_FLAGS = {
   url: {
     placeholder: 'URL',
     help: 'the server (TOKEN_ORCHESTRATOR_URL, else http://127.0.0.1:3000)',
@@ -55,6 +56,10 @@ const COMMON: Record<string, Flag> = {
     help: 'its first line is the access token (else TOKEN_ORCHESTRATOR_TOKEN, the token itself)',
   },
   json: { help: 'write JSON for programs: one object, or one a line' },
+} satisfies Record<string, Flag>
+
+export function flagsOf({ flags }: Command): Record<string, Flag> {
+  return { ...flags, ...COMMON_FLAGS }
 }
 
 /** @throws ConfigError where the command line cannot be understood. */
@@ -81,13 +86,16 @@ export async function runCommand(
   args: string[],
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
-  const flags = { ...command.flags, ...COMMON }
+  const flags = flagsOf(command)
   const { values, words } = read(args, flags)
   checkWords(command.usage, words)
   for (const [flag, { words: known }] of Object.entries(flags)) {
-    const value = values[flag]
-    if (known === undefined || typeof value !== 'string' || known.includes(value)) continue
-    throw new ConfigError(`--${flag} must be one of ${known.join(', ')}${suggestion(value, known)}`)
+    if (known === undefined) continue
+    const given = [values[flag] ?? []].flat().map(String)
+    const unknown = given.find((value) => !known.includes(value))
+    if (unknown === undefined) continue
+    const near = suggestion(unknown, known)
+    throw new ConfigError(`--${flag} must be one of ${known.join(', ')}${near}`)
   }
   const text = (flag: string): string | undefined => values[flag] as string | undefined
   const call: Call = {
@@ -151,16 +159,19 @@ export function groupHelp(name: string, group: Group, args: string[]): string {
   )
 }
 
-export function commandHelp(name: string, { usage, summary, more, flags }: Command): string {
-  const rows = Object.entries({ ...flags, ...COMMON }).map(
-    ([flag, { placeholder, short, words, help }]) => [
-      `${short === undefined ? '' : `-${short}, `}--${flag} ${placeholder ?? ''}`.trimEnd(),
-      words === undefined ? help : `${help}: ${words.join(', ')}`,
-    ],
-  )
+export function commandHelp(name: string, command: Command): string {
+  const { usage, summary, more } = command
   const about = more === undefined ? '' : `\n${more}\n`
   const head = `Usage: token-orchestrator ${name} ${usage}`.trimEnd()
-  return `${head} [options]\n\n${summary}.\n${about}\n${columns(rows)}\n`
+  return `${head} [options]\n\n${summary}.\n${about}\n${flagsHelp(flagsOf(command))}\n`
+}
+
+export function flagsHelp(flags: Record<string, Flag>): string {
+  const rows = Object.entries(flags).map(([flag, { placeholder, short, words, help }]) => [
+    `${short === undefined ? '' : `-${short}, `}--${flag} ${placeholder ?? ''}`.trimEnd(),
+    words === undefined ? help : `${help}: ${words.join(', ')}`,
+  ])
+  return columns(rows)
 }
 
 function columns(rows: string[][]): string {

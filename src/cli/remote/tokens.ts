@@ -4,7 +4,6 @@ import type { AccessToken } from '../../http/contract/tokens.ts'
 import { SCOPES } from '../../service/scopes.ts'
 import { path } from './api.ts'
 import type { Call, Group } from './command.ts'
-import { suggestion } from './suggest.ts'
 import { durationOf } from './words.ts'
 
 const HEAD = ['ID', 'NAME', 'SCOPES', 'POOLS', 'EXPIRES']
@@ -20,7 +19,8 @@ export const tokens: Group = {
         scope: {
           placeholder: 'SCOPE',
           multiple: true,
-          help: `what it may do: ${SCOPES.join(', ')}`,
+          words: SCOPES,
+          help: 'what it may do',
         },
         pool: {
           placeholder: 'POOL',
@@ -55,10 +55,7 @@ async function create(call: Call): Promise<undefined> {
   const { api, out, text, texts, words } = call
   const scopes = texts('scope')
   const pools = texts('pool')
-  const unknown = scopes.find((scope) => !SCOPES.some((known) => known === scope))
   if (scopes.length === 0) throw new ConfigError(`say what it may do: --scope ${SCOPES.join(', ')}`)
-  if (unknown !== undefined)
-    throw new ConfigError(`there is no scope "${unknown}"${suggestion(unknown, SCOPES)}`)
   const lifetimeMs = durationOf(call, 'lifetime')
   const file = text('output')
   // Before the token is made, which nobody could use if its secret were lost.

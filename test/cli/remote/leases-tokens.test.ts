@@ -72,7 +72,7 @@ test('access tokens are made, shown once, listed and deleted', async () => {
   )
   for (const [args, expected] of [
     [['create', 'x'], /say what it may do: --scope read, /],
-    [['create', 'x', '--scope', 'laeses'], /no scope "laeses": did you mean "leases"\?/],
+    [['create', 'x', '--scope', 'laeses'], /--scope must be one of .*: did you mean "leases"\?/],
     [['create'], /NAME is missing/],
     [
       ['create', 'x', '--scope', 'read', '-o', '/nowhere/x'],

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Pool, ShownPool } from '../../../src/http/contract/pools.ts'
-import { runCli } from '../../support/command.ts'
+import { type Ended, runCli } from '../../support/command.ts'
+import { Upstream } from '../../support/gateway.ts'
 import { Operator } from '../../support/remote.ts'
 import { Holder } from '../../support/tokens.ts'
 
@@ -117,6 +118,25 @@ suite('the server', () => {
     }
     const variable = await runCli(['pools', 'list'], { TOKEN_ORCHESTRATOR_URL: 'x' })
     assert.match(variable.stderr, /TOKEN_ORCHESTRATOR_URL must be like/)
+  })
+
+  test('may be below a path, and what is none is told apart', async () => {
+    using other = await Upstream.start(({ url }, response) => {
+      if (url?.startsWith('/keys/v1/pools?') === true) response.end('{"pools": []}')
+      else response.writeHead(url?.startsWith('/moved') === true ? 302 : 200).end('<html>')
+    })
+    const at = (path: string): Promise<Ended> =>
+      runCli(['pools', 'list', '--url', `http://127.0.0.1:${other.port}${path}`])
+    const below = await at('/keys/')
+    assert.equal(below.code, 0, below.stderr)
+    for (const [path, status] of [
+      ['', 200],
+      ['/moved', 302],
+    ] as const) {
+      const { code, stderr } = await at(path)
+      assert.equal(code, 1)
+      assert.match(stderr, new RegExp(`is no Token Orchestrator: it answers ${status}\n$`))
+    }
   })
 
   test('is given an access token from a file or a variable, which no message shows', async () => {
