@@ -106,6 +106,36 @@ suite('Redis', () => {
     assert.equal((await server.draw()).keyId, keyId)
   })
 
+  test('whose replica is away, where answers wait for it: 503, and the outcome is unknown', async () => {
+    await using primary = await RedisServer.start({ 'repl-diskless-sync-delay': 0 })
+    const follows = { replicaof: `127.0.0.1 ${primary.port}` }
+    await using replica = await RedisServer.start(follows)
+    await until(() => replica.cli('info', 'replication').includes('master_link_status:up'))
+    await using server = await serveOn([primary.url], { replicas: 1 })
+    assert.equal(await codeOf(server, 'POST', '/keys'), 'done')
+    await replica.kill()
+    assert.equal(await codeOf(server, 'POST', '/keys'), 'storage_failed')
+    await answers(server, 503, '/readyz')
+    await using again = await replica.again()
+    await answers(server, 200, '/readyz')
+    assert.equal(again.port, replica.port)
+    assert.equal(await codeOf(server, 'POST', '/keys'), 'done')
+  })
+
+  test('that is not there for a crowd: all hear so at about the same time', async () => {
+    await using redis = await RedisServer.start()
+    await using server = await serveOn([redis.url])
+    await server.create()
+    await redis.kill()
+    const begun = performance.now()
+    const create = { op: 'create', count: 150 } as const
+    const crowd = Array.from({ length: 50 }, () =>
+      server.orchestrator.run('default', [create]).catch((error: { code: string }) => error.code),
+    )
+    assert.deepEqual(new Set(await Promise.all(crowd)), new Set(['store_unavailable']))
+    assert(performance.now() - begun < PATIENCE_MS)
+  })
+
   test('that has forgotten the scripts is told them again', async () => {
     await using redis = await RedisServer.start()
     await using server = await serveOn([redis.url])

@@ -348,7 +348,9 @@ export class RedisStore implements Store {
         this.#documentsVersion = documentsVersion
       }
     } catch (error) {
-      this.#fail(error)
+      // Too few replicas are no better than none.
+      const isFull = error instanceof StoreFailure && error.code === 'storage_full'
+      this.#setHealth(isFull ? 'storage_full' : 'store_unavailable')
     }
     if (++this.#pulses % PULSES_A_LOOK === 0) this.#watches.look()
     if (this.#closed || this.#follow === null) return

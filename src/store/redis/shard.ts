@@ -1,5 +1,6 @@
 /** The calls to one shard of a pool: what is asked at about the same time goes in one. */
 import type { Clock } from '../../clock.ts'
+import { StoreFailure } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { MAX_WEIGHT, type Run } from './run.ts'
 import { RUN } from './scripts.ts'
@@ -115,7 +116,12 @@ export class Shard {
       if (answer === null) for (const { done } of sent) done(true)
       else this.#take(sent, answer)
     } catch (error) {
-      for (const { fail } of sent) fail(error)
+      // While Redis is away nobody waits for his turn to hear so.
+      const isAway = error instanceof StoreFailure && error.code === 'store_unavailable'
+      if (isAway) sent.push(...this.#queue.splice(0))
+      for (const { run, fail } of sent) {
+        fail(isAway && !run.isNew ? new StoreFailure('storage_failed', error) : error)
+      }
     }
     this.#calls--
     if (this.#queue.length > 0) this.#flushSoon()
