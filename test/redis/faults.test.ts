@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { StoreFailure } from '../../src/store/store.ts'
 import { RedisServer, serveOn } from '../support/redis.ts'
 import type { TestServer } from '../support/server.ts'
 
@@ -130,7 +131,9 @@ suite('Redis', () => {
     const begun = performance.now()
     const create = { op: 'create', count: 150 } as const
     const crowd = Array.from({ length: 50 }, () =>
-      server.orchestrator.run('default', [create]).catch((error: { code: string }) => error.code),
+      server.orchestrator
+        .run('default', [create])
+        .catch((error: unknown) => (error as StoreFailure).code),
     )
     assert.deepEqual(new Set(await Promise.all(crowd)), new Set(['store_unavailable']))
     assert(performance.now() - begun < PATIENCE_MS)
