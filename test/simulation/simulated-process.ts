@@ -410,6 +410,7 @@ export class SimulatedProcess {
     const { history, disk, note } = this.#world
     return {
       ...events,
+      isHeard: () => true,
       changed: (changes) => {
         this.guard(() => {
           for (const { kind, keyId, fencingToken } of changes) {

@@ -145,6 +145,7 @@ suite('after a restart', () => {
     assert.deepEqual(await askOther({ op: 'revokeLeases', holder: 'v', limit: 100, grantedBy }), {
       revoked: 1,
       more: false,
+      grantedBy,
     })
     for (const { counts } of [
       await lives.do({ op: 'describe' }),

@@ -10,6 +10,10 @@ export const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.u
 /** Longer than any command here takes to say what is waited for. */
 const PATIENCE_MS = 60_000
 
+/** Settings of whoever runs the tests that would reach a server, or what a command says. */
+const UNWANTED =
+  /^(TOKEN_ORCHESTRATOR_.*|OTEL_.*|NODE_TEST_CONTEXT|CI|NO_COLOR|FORCE_COLOR|NODE_DISABLE_COLORS)$/
+
 export interface CommandOptions {
   env?: Record<string, string>
   cwd?: string
@@ -128,11 +132,11 @@ export async function listeningPort(command: Command): Promise<number> {
   return Number(port)
 }
 
-/** This process's environment with its own Node first, and without settings that would reach a server. */
+/** This process's environment with its own Node first. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = {}
   for (const [name, value] of Object.entries(process.env)) {
-    if (!/^(TOKEN_ORCHESTRATOR_|NODE_TEST_CONTEXT$)/.test(name)) env[name] = value
+    if (!UNWANTED.test(name)) env[name] = value
   }
   return { ...env, PATH: `${dirname(process.execPath)}:${process.env.PATH ?? ''}` }
 }

@@ -17,8 +17,8 @@ pools:
 
 /** A command on a terminal of its own. */
 function onTerminal(operator: Operator, args: string[], env: Record<string, string> = {}): Command {
-  const line = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(' ')
-  return new Command(needTool('script'), ['-qefc', line, '/dev/null'], {
+  const words = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(' ')
+  return new Command(needTool('script'), ['-qefc', `exec ${words}`, '/dev/null'], {
     env: { ...operator.env, TERM: 'xterm', ...env },
     input: null,
   })
