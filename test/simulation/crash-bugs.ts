@@ -166,12 +166,6 @@ export const BUGS: readonly Bug[] = [
     replace: '',
   },
   {
-    promise: 'a value is free again once its key is gone',
-    file: 'engine/pool.ts',
-    find: 'return slot !== undefined && this.settleKey(slot, now) ? slot : 0',
-    replace: 'return now > 0 ? (slot ?? 0) : 0',
-  },
-  {
     promise: 'holders are kept',
     file: 'engine/holders.ts',
     find: 'this.#save(`holder/${number}`, JSON.stringify(saved))',

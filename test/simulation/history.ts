@@ -204,7 +204,8 @@ export class History {
 
   isHeld(leaseId: string, now: number): boolean {
     const lease = this.#model.leases.find(({ id }) => id === leaseId)
-    return lease !== undefined && endOf(lease, now) === null
+    if (lease === undefined || endOf(lease, now) !== null) return false
+    return [...this.#model.pools.values()].includes(lease.pool) // else it went with its pool
   }
 
   /** One lease of an acquire that was granted more before, or goes on later. */

@@ -64,6 +64,15 @@ class Lives {
   }
 }
 
+test('values are free again once their keys are dead, though nobody has swept', async () => {
+  const lives = await Lives.begin()
+  const mortal = Array.from({ length: 50 }, () => ({ lifetimeMs: 1000 }))
+  const before = await lives.import(...mortal)
+  await lives.clock.advance(1000)
+  const after = await lives.import(...mortal)
+  assert.equal(new Set([...before, ...after]).size, 100)
+})
+
 suite('after a restart', () => {
   test('what a key had is gone with it, and its slot begins anew', async () => {
     const lives = await Lives.begin()
