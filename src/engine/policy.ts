@@ -5,6 +5,9 @@ export const MAX_DURATION_MS = 10 * 365.25 * 24 * 3_600_000
 
 export const MAX_KEYS_PER_POOL = 10_000_000
 
+/** What a pool may be called. */
+export const POOL_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
+
 /** How a pool treats its keys. Durations are whole ms; null is never. */
 export interface Policy {
   /** Of generated keys, from their creation or last keep-alive. */

@@ -1,10 +1,8 @@
 /** Pools as a file says: what differs is made or changed, and nothing is deleted. */
 import { readFileSync } from 'node:fs'
 import { text as textOf } from 'node:stream/consumers'
-import { parseDocument } from 'yaml'
 import { ConfigError } from '../../config.ts'
-import { DEFAULT_POLICY, type Policy } from '../../engine/policy.ts'
-import { POOL_NAME } from '../../http/contract/common.ts'
+import { DEFAULT_POLICY, type Policy, POOL_NAME } from '../../engine/policy.ts'
 import type { Pool } from '../../http/contract/pools.ts'
 import { path } from './api.ts'
 import type { Call, Command } from './command.ts'
@@ -42,10 +40,11 @@ const MARKS: Record<Change['action'], [string, Style]> = {
   none: ['=', 'dim'],
 }
 
-async function run({ api, out, text, isSet }: Call): Promise<undefined> {
-  const file = text('file')
+async function run({ api, out, text: flag, isSet }: Call): Promise<undefined> {
+  const file = flag('file')
   if (file === undefined) throw new ConfigError('name the file: -f FILE')
-  const wanted = readPools(file === '-' ? await textOf(process.stdin) : readFile(file), file)
+  const text = file === '-' ? await textOf(process.stdin) : readFile(file)
+  const wanted = readPools(await parse(text, file), file)
   // All are looked at before any is changed.
   const changes: Change[] = []
   for (const [pool, policy] of wanted) {
@@ -76,8 +75,7 @@ function readFile(file: string): string {
 }
 
 /** The whole policy of each pool. @throws ConfigError that names the place. */
-function readPools(text: string, file: string): Map<string, Policy> {
-  const whole = parse(text, file)
+function readPools(whole: unknown, file: string): Map<string, Policy> {
   if (!isObject(whole) || !isObject(whole.pools))
     throw new ConfigError(`${file} must have "pools", with the pools by their names below it`)
   const other = Object.keys(whole).find((name) => name !== 'pools')
@@ -97,7 +95,8 @@ function readPools(text: string, file: string): Map<string, Policy> {
   )
 }
 
-function parse(text: string, file: string): unknown {
+async function parse(text: string, file: string): Promise<unknown> {
+  const { parseDocument } = await import('yaml') // which no other command has to load
   const document = parseDocument(text)
   const [fault] = [...document.errors, ...document.warnings]
   if (fault !== undefined) throw new ConfigError(`${file}: ${fault.message.split('\n')[0]!}`)

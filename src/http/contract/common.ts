@@ -157,8 +157,6 @@ export const PoolParams = Type.Object({
   pool: Type.String({ description: 'name of the pool', examples: ['llm'] }),
 })
 
-export const POOL_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
-
 const DEFAULT_PAGE = 100
 
 /** A page of a listing. Cursors never expire. What is in a query is text. */

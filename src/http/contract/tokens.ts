@@ -1,7 +1,8 @@
 /** Access tokens: who may do what. */
 import { Type } from 'typebox'
+import { POOL_NAME } from '../../engine/policy.ts'
 import { SCOPES } from '../../service/scopes.ts'
-import { body, Duration, Instant, nullable, Page, POOL_NAME, type Route } from './common.ts'
+import { body, Duration, Instant, nullable, Page, type Route } from './common.ts'
 
 const MAX_POOLS_PER_TOKEN = 1000
 

@@ -2,7 +2,7 @@ import type { Clock } from '../../clock.ts'
 import { CHANGE_NAMES, type Change, type ChangeName } from '../../engine/changes.ts'
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import type { FoundLease, Operation, PoolCounts, Results } from '../../engine/operations.ts'
-import type { Policy } from '../../engine/policy.ts'
+import { type Policy, POOL_NAME } from '../../engine/policy.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
 import {
@@ -32,7 +32,6 @@ const PULSES_A_LOOK = 2
 const POOLS_AT_A_TIME = 16
 /** After a failure to settle. */
 const TRY_AGAIN_MS = 1000
-const POOL_NAME = /^[\w.-]{1,64}$/
 
 export interface RedisStoreOptions {
   connection: Connection
