@@ -74,6 +74,7 @@ export class Lease implements AsyncDisposable {
 
   /** Aborted, with a LeaseLostError, before the key can be another's. A release does not abort it. */
   get signal(): AbortSignal {
+    this.#look()
     if (this.#lost === null) {
       this.#lost = new AbortController()
       if (this.#whyLost !== null) this.#lost.abort(this.#whyLost)
@@ -97,9 +98,8 @@ export class Lease implements AsyncDisposable {
     return Math.max(0, this.#lostAt() - this.#now())
   }
 
-  /** Looks at the clock too: while the event loop was blocked no signal can have been aborted. */
   throwIfLost(): void {
-    if (this.#released === null && this.remainingMs === 0) this.#lose('not_renewed')
+    this.#look()
     if (this.#whyLost !== null) throw this.#whyLost
   }
 
@@ -162,7 +162,7 @@ export class Lease implements AsyncDisposable {
     const isRenewalNext = this.#renewing === null && this.#renewAt < lostAt
     const dueAt = isRenewalNext ? this.#renewAt : lostAt
     this.#cancelTimer = this.#calls.transport.clock.callAfter(Math.max(0, dueAt - now), () => {
-      if (isRenewalNext) void this.#renew()
+      if (isRenewalNext && this.#now() < this.#lostAt()) void this.#renew()
       else this.#lose('not_renewed', this.#whyNotRenewed)
     })
   }
@@ -202,6 +202,11 @@ export class Lease implements AsyncDisposable {
   #renewed(): void {
     this.#cancelTimer()
     this.#renewing = null
+  }
+
+  /** Whoever asks looks at the clock: while the event loop is blocked no timer comes. */
+  #look(): void {
+    if (this.#now() >= this.#lostAt()) this.#lose('not_renewed', this.#whyNotRenewed)
   }
 
   #lose(reason: EndReason | 'not_renewed', cause?: unknown): void {
