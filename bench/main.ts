@@ -1,4 +1,4 @@
-/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports] [--quick] [--json FILE]`; see README.md. */
+/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|sdk] [--quick] [--json FILE]`; see README.md. */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -10,6 +10,7 @@ import { http } from './http.ts'
 import { imports } from './imports.ts'
 import { pools } from './pools.ts'
 import { print, type Table } from './report.ts'
+import { sdk } from './sdk.ts'
 import { storm } from './storm.ts'
 import { waiters } from './waiters.ts'
 
@@ -22,6 +23,7 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   batch,
   waiters,
   imports,
+  sdk,
 }
 
 const { values, positionals } = parseArgs({

@@ -12,6 +12,11 @@ export type { Lease } from './lease.ts'
 export { outcomeOf, type Report } from './outcome.ts'
 export { type Answer, type Asking, Transport, type TransportOptions } from './transport.ts'
 
+export interface ClientOptions extends TransportOptions {
+  /** False: each call is a request of its own. Otherwise those of one moment are joined to batches. */
+  batch?: boolean
+}
+
 export interface LeaseOptions extends HoldOptions {
   /** Unless said the pool's. */
   ttlMs?: number
@@ -39,9 +44,9 @@ export class TokenOrchestrator {
   readonly transport: Transport
   readonly #calls: LeaseCalls
 
-  constructor(options: TransportOptions) {
+  constructor(options: ClientOptions) {
     this.transport = new Transport(options)
-    this.#calls = new LeaseCalls(this.transport)
+    this.#calls = new LeaseCalls(this.transport, options.batch ?? true)
   }
 
   /**
@@ -89,22 +94,33 @@ export class TokenOrchestrator {
 
   async #acquire(pool: string, options: LeaseOptions, leftMs: number): Promise<Lease> {
     const { ttlMs, holder, keyId, signal } = options
-    const body: Acquire = { waitMs: Math.min(leftMs, LONGEST_WAIT_MS) }
+    const body: Acquire = {}
     if (ttlMs !== undefined) body.ttlMs = ttlMs
     if (holder !== undefined) body.holder = holder
     if (keyId !== undefined) body.keyId = keyId
-    const granted = await this.#calls.acquire(pool, body, signal)
-    return new Lease(this.#calls, pool, await this.#freshened(pool, granted, options), options)
+    const waitUntil = this.transport.clock.now() + Math.min(leftMs, LONGEST_WAIT_MS)
+    const granted = await this.#calls.acquire({ pool, body, waitUntil }, signal)
+    const isFresh = this.#isFresh(granted)
+    return new Lease(
+      this.#calls,
+      pool,
+      isFresh ? granted : await this.#renewed(pool, granted, options),
+      options,
+    )
   }
 
   /** Nobody knows when a lease that was waited for began: unless enough of it is sure to be left, it is renewed first. */
-  async #freshened(pool: string, granted: Granted, options: LeaseOptions): Promise<Granted> {
-    const { clock, requestTimeoutMs } = this.transport
+  #isFresh({ lease, sentAt }: Granted): boolean {
+    return this.transport.clock.now() - sentAt < lease.expiresInMs * RENEWED_AT
+  }
+
+  async #renewed(pool: string, granted: Granted, options: LeaseOptions): Promise<Granted> {
     const { leaseId, expiresInMs } = granted.lease
-    if (clock.now() - granted.sentAt < expiresInMs * RENEWED_AT) return granted
-    const limits = { signal: options.signal, timeoutMs: requestTimeoutMs, retryForMs: expiresInMs }
+    const timeoutMs = this.transport.requestTimeoutMs
+    const body = renewalOf(options)
+    const renewal = { pool, leaseId, body, timeoutMs, retryForMs: expiresInMs }
     try {
-      return await this.#calls.renew(pool, leaseId, renewalOf(options), limits)
+      return await this.#calls.renew(renewal, options.signal)
     } catch (error) {
       // Nobody waits for that; what cannot be released ends by its TTL.
       this.#calls.release(pool, leaseId, {}).catch(() => undefined)

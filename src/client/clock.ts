@@ -41,3 +41,7 @@ export function sleep(clock: ClientClock, ms: number, signal?: AbortSignal): Pro
     else signal?.addEventListener('abort', stop, { once: true })
   })
 }
+
+/** When this turn of the event loop has done what it has to do, or nearly so where nothing better is known. */
+export const afterTurn: (callback: () => void) => unknown =
+  'setImmediate' in globalThis ? setImmediate : queueMicrotask

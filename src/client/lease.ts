@@ -35,19 +35,21 @@ export class Lease implements AsyncDisposable {
   /** What the key guards can refuse a lower one than it has seen. */
   readonly fencingToken: number
   readonly holder: string | null
-  /** Aborted, with a LeaseLostError, before the key can be another's. A release does not abort it. */
-  readonly signal: AbortSignal
   readonly #calls: LeaseCalls
   readonly #granted: GrantedLease
   readonly #options: HoldOptions
-  readonly #lost = new AbortController()
-  /** Aborted when it is lost or released: no more renewals. */
-  readonly #over = new AbortController()
+  /** Made when somebody asks for it: few do, and it costs as much as all else here. */
+  #lost: AbortController | null = null
+  #whyLost: LeaseLostError | null = null
+  /** Lost or released: no more renewals. */
+  #isOver = false
+  /** Gives up the renewal that is under way. */
+  #renewing: AbortController | null = null
   /** By the client's clock, counted from the sending of the request that got it: not before that it ends. */
   #endsAt = 0
   #renewAt = 0
   #ttlMs = 0
-  #cancelTimers = (): void => undefined
+  #cancelTimer = (): void => undefined
   #whyNotRenewed: unknown
   #released: Promise<boolean> | null = null
 
@@ -62,13 +64,22 @@ export class Lease implements AsyncDisposable {
     this.metadata = lease.metadata
     this.fencingToken = lease.fencingToken
     this.holder = lease.holder
-    this.signal = this.#lost.signal
     this.#extend(sentAt, lease.expiresInMs)
   }
 
   /** What opens the door: the value, or the id of a key without one. */
   get key(): string {
     return this.value ?? this.keyId
+  }
+
+  /** Aborted, with a LeaseLostError, before the key can be another's. A release does not abort it. */
+  get signal(): AbortSignal {
+    this.#look()
+    if (this.#lost === null) {
+      this.#lost = new AbortController()
+      if (this.#whyLost !== null) this.#lost.abort(this.#whyLost)
+    }
+    return this.#lost.signal
   }
 
   // Not properties of the object, so that nobody logs them by accident.
@@ -83,14 +94,13 @@ export class Lease implements AsyncDisposable {
 
   /** How long the key may surely be used if no renewal succeeds any more. */
   get remainingMs(): number {
-    if (this.#over.signal.aborted) return 0
-    return Math.max(0, this.#endsAt - this.#marginMs() - this.#now())
+    if (this.#isOver) return 0
+    return Math.max(0, this.#lostAt() - this.#now())
   }
 
-  /** Looks at the clock too: while the event loop was blocked no signal can have been aborted. */
   throwIfLost(): void {
-    if (this.#released === null && this.remainingMs === 0) this.#lose('not_renewed')
-    this.signal.throwIfAborted()
+    this.#look()
+    if (this.#whyLost !== null) throw this.#whyLost
   }
 
   /**
@@ -131,8 +141,10 @@ export class Lease implements AsyncDisposable {
     return this.#calls.transport.clock.now()
   }
 
-  #marginMs(): number {
-    return this.#options.marginMs ?? Math.min(this.#ttlMs * MARGIN, LONGEST_MARGIN_MS)
+  /** When its signal is to be aborted, if no renewal succeeds until then. */
+  #lostAt(): number {
+    const marginMs = this.#options.marginMs ?? Math.min(this.#ttlMs * MARGIN, LONGEST_MARGIN_MS)
+    return this.#endsAt - marginMs
   }
 
   /** It lasts so long from later than `sentAt`. */
@@ -140,63 +152,74 @@ export class Lease implements AsyncDisposable {
     this.#ttlMs = Math.max(this.#ttlMs, expiresInMs)
     this.#endsAt = sentAt + expiresInMs
     this.#renewAt = sentAt + this.#ttlMs * RENEWED_AT
-    this.#setTimers()
+    this.#setTimer()
   }
 
-  #setTimers(): void {
-    const { clock } = this.#calls.transport
-    const now = clock.now()
-    const renewal = clock.callAfter(Math.max(0, this.#renewAt - now), () => void this.#renew())
-    const loss = clock.callAfter(Math.max(0, this.#endsAt - this.#marginMs() - now), () => {
-      this.#lose('not_renewed', this.#whyNotRenewed)
+  /** One for both, for there are many leases, and most are released before either comes. */
+  #setTimer(): void {
+    const lostAt = this.#lostAt()
+    const now = this.#now()
+    const isRenewalNext = this.#renewing === null && this.#renewAt < lostAt
+    const dueAt = isRenewalNext ? this.#renewAt : lostAt
+    this.#cancelTimer = this.#calls.transport.clock.callAfter(Math.max(0, dueAt - now), () => {
+      if (isRenewalNext && this.#now() < this.#lostAt()) void this.#renew()
+      else this.#lose('not_renewed', this.#whyNotRenewed)
     })
-    this.#cancelTimers = () => {
-      renewal()
-      loss()
-    }
   }
 
   async #renew(): Promise<void> {
     const { requestTimeoutMs } = this.#calls.transport
-    const over = this.#over.signal
+    const renewing = new AbortController()
+    this.#renewing = renewing
+    this.#setTimer()
+    const renewal = {
+      pool: this.pool,
+      leaseId: this.leaseId,
+      body: renewalOf(this.#options),
+      timeoutMs: Math.min(this.#ttlMs * RENEWAL_TIMEOUT, requestTimeoutMs),
+      retryForMs: Math.max(0, this.#endsAt - this.#now()),
+    }
     try {
-      const { lease, sentAt } = await this.#calls.renew(
-        this.pool,
-        this.leaseId,
-        renewalOf(this.#options),
-        {
-          signal: over,
-          timeoutMs: Math.min(this.#ttlMs * RENEWAL_TIMEOUT, requestTimeoutMs),
-          retryForMs: Math.max(0, this.#endsAt - this.#now()),
-        },
-      )
-      if (over.aborted) return
-      this.#cancelTimers()
+      const { lease, sentAt } = await this.#calls.renew(renewal, renewing.signal)
+      if (this.#isOver) return
+      this.#renewed()
       this.#whyNotRenewed = undefined
       this.#extend(sentAt, lease.expiresInMs)
     } catch (error) {
-      if (over.aborted) return
+      if (this.#isOver) return
       if (isGone(error)) {
         this.#lose(error.problem.reason ?? 'unknown', error)
         return
       }
       // An access token may be mended, a policy widened; until then the time runs down.
+      this.#renewed()
       this.#whyNotRenewed = error
-      this.#cancelTimers()
       this.#renewAt = this.#now() + this.#ttlMs * RENEWAL_TIMEOUT
-      this.#setTimers()
+      this.#setTimer()
     }
   }
 
+  #renewed(): void {
+    this.#cancelTimer()
+    this.#renewing = null
+  }
+
+  /** Whoever asks looks at the clock: while the event loop is blocked no timer comes. */
+  #look(): void {
+    if (this.#now() >= this.#lostAt()) this.#lose('not_renewed', this.#whyNotRenewed)
+  }
+
   #lose(reason: EndReason | 'not_renewed', cause?: unknown): void {
-    if (this.#over.signal.aborted) return
+    if (this.#isOver) return
     this.#end()
-    this.#lost.abort(new LeaseLostError(reason, cause))
+    this.#whyLost = new LeaseLostError(reason, cause)
+    this.#lost?.abort(this.#whyLost)
   }
 
   #end(): void {
-    this.#cancelTimers()
-    this.#over.abort()
+    this.#cancelTimer()
+    this.#isOver = true
+    this.#renewing?.abort()
   }
 }
 

@@ -21,7 +21,7 @@ export interface TransportOptions {
 export interface Asking {
   body?: object
   /** A new one for each request; makes a POST that creates or leases safe to send again. */
-  idempotencyKey?: string
+  idempotencyKey?: string | undefined
   /** Whether doing it twice is doing it once; unless said, of all but a POST without an idempotency key. */
   repeatable?: boolean
   /** Gives it up. */
@@ -50,7 +50,7 @@ const LONGEST_DELAY_MS = 5000
 
 /** Refused before anything was done, and may be granted later. */
 const NOT_NOW: readonly ErrorCode[] = [
-  ...(['draining', 'storage_full', 'idempotency_full', 'too_many_waiters'] as const),
+  ...(['draining', 'storage_full', 'too_many_waiters'] as const),
   ...(['request_in_progress', 'request_timeout'] as const),
 ]
 /** Nobody knows whether it was done. */
@@ -85,15 +85,21 @@ export class Transport {
    */
   async request(method: string, path: string, asking: Asking = {}): Promise<Answer> {
     const { retryForMs = this.retryForMs, timeoutMs = this.requestTimeoutMs, signal } = asking
-    const repeatable =
-      asking.repeatable ?? (method !== 'POST' || asking.idempotencyKey !== undefined)
+    let { idempotencyKey } = asking
     const until = this.clock.now() + retryForMs
     for (let attempt = 0; ; attempt++) {
       signal?.throwIfAborted()
       const leftMs = until - this.clock.now() + this.requestTimeoutMs
       try {
-        return await this.#attempt(method, path, asking, Math.min(timeoutMs, leftMs))
+        const attempt = { ...asking, idempotencyKey }
+        return await this.#attempt(method, path, attempt, Math.min(timeoutMs, leftMs))
       } catch (error) {
+        // Nothing of it was done. It may not be repeated from now on, but need not fail either.
+        if (idempotencyKey !== undefined && isFull(error)) {
+          idempotencyKey = undefined
+          continue
+        }
+        const repeatable = asking.repeatable ?? (method !== 'POST' || idempotencyKey !== undefined)
         const delayMs = this.#delayMs(error, attempt)
         const late = this.clock.now() + delayMs > until
         if (late || !mayRepeat(error, repeatable)) throw error
@@ -169,6 +175,11 @@ export class Transport {
     const told = error instanceof ProblemError || error instanceof UnreachableError
     return Math.max(delayMs, (told ? error.retryAfterMs : null) ?? 0)
   }
+}
+
+/** The server can remember no more requests. */
+function isFull(error: unknown): boolean {
+  return error instanceof ProblemError && error.code === 'idempotency_full'
 }
 
 function mayRepeat(error: unknown, repeatable: boolean): boolean {

@@ -1,8 +1,9 @@
 /** `exec`: a real command with a real server, and each way in which either may end. */
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import type { Key } from '../../src/http/contract/keys.ts'
-import { type Command, startCli, startServe } from '../support/command.ts'
+import { type Command, listeningPort, startCli, startServe } from '../support/command.ts'
 import { Operator } from '../support/remote.ts'
 import { PoolClient } from '../support/v1.ts'
 
@@ -141,6 +142,42 @@ suite('exec', () => {
     assert.equal(await ended.code, 75)
     assert.match(ended.stderr, /could not be renewed in time/)
     assert.match(ended.stderr, /could not be given back/)
+  })
+
+  test('outlives a restart of the server, and gives the key back to the new one', async () => {
+    await using operator = await Operator.start()
+    const folder = join(operator.directory, 'served')
+    const serve = (port: number): Command =>
+      startCli(['serve', '--data-dir', folder, '--port', String(port), '--lease-ttl', '15s'])
+    await using first = serve(0)
+    const port = await listeningPort(first)
+    const url = `http://127.0.0.1:${port}`
+    const { keyId } = (await (await fetch(`${url}/keys`, { method: 'POST' })).json()) as Key
+    const look = async (): Promise<Key> =>
+      (await (await fetch(`${url}/v1/pools/default/keys/${keyId}`)).json()) as Key
+    await using ended = startCli(
+      [
+        'exec',
+        '--url',
+        url,
+        '--',
+        ...node(`${WAITING}; process.stdin.on('data', () => process.exit(7))`),
+      ],
+      { input: null },
+    )
+    await ended.says(/runs/)
+    first.kill('SIGKILL')
+    await first.code
+    await using second = serve(port)
+    await listeningPort(second)
+    const before = await look()
+    assert.equal(before.state, 'leased')
+    // Until a renewal has come through to the new server.
+    while ((await look()).lease?.expiresAt === before.lease!.expiresAt)
+      await new Promise((done) => setTimeout(done, 20))
+    ended.type('end')
+    assert.equal(await ended.code, 7, ended.stderr)
+    assert.equal((await look()).state, 'cooling')
   })
 
   test('killed itself, its lease ends by time', async () => {

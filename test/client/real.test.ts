@@ -109,6 +109,31 @@ suite('against a real server', () => {
     await assert.rejects(lease.release(), { code: 'unreachable' })
   })
 
+  test("after a blocked event loop the work hears at once that the key may be another's", async () => {
+    await using served = await startServe()
+    const client = new TokenOrchestrator({ url: `http://127.0.0.1:${served.port}` })
+    await makePool(client)
+    const lease = await client.lease('real', { ttlMs: 500 })
+    const asked = await client.lease('real', { ttlMs: 500 })
+    const handedOn = asked.signal
+    const told: unknown[] = []
+    handedOn.addEventListener('abort', () => told.push(handedOn.reason))
+    const aMoment = new Int32Array(new SharedArrayBuffer(4))
+    Atomics.wait(aMoment, 0, 0, 1000)
+    // Nothing else has had a turn.
+    assert(lease.signal.reason instanceof LeaseLostError)
+    assert.equal(lease.remainingMs, 0)
+    assert.throws(() => {
+      lease.throwIfLost()
+    }, LeaseLostError)
+    // Who only has the signal is told by the first timer, before any answer can come.
+    const others = Array.from({ length: KEYS }, () => client.lease('real', { waitMs: 0 }))
+    await Promise.race(others)
+    assert(told[0] instanceof LeaseLostError)
+    assert.equal(new Set((await Promise.all(others)).map(({ keyId }) => keyId)).size, KEYS)
+    assert.deepEqual([await lease.release(), await asked.release()], [false, false])
+  })
+
   test('a server without the lease any more ends it at the next renewal', async () => {
     const first = await startServe()
     await using proxy = await CuttingProxy.start(first.port)

@@ -120,6 +120,20 @@ suite('a request', () => {
     }
   })
 
+  test('that the server cannot remember is sent without an Idempotency-Key, and not repeated then', async () => {
+    const full = problem('idempotency_full', 503)
+    const answering = new Answering(refused, full, ok)
+    const asked = answering.transport.request('POST', '/', { idempotencyKey: 'a' })
+    await answering.advance(1000)
+    await asked
+    const keys = (of: Answering): (string | null)[] =>
+      of.asked.map(({ headers }) => headers.get('idempotency-key'))
+    assert.deepEqual(keys(answering), ['a', 'a', null])
+    const once = new Answering(full, refused, ok)
+    await assert.rejects(once.transport.request('POST', '/', { idempotencyKey: 'a' }))
+    assert.deepEqual(keys(once), ['a', null])
+  })
+
   test('that is refused for good is not sent again', async () => {
     for (const [code, status] of [
       ['lease_ended', 410],

@@ -1,5 +1,5 @@
 /** The client and a real server in one virtual time, with a wire between them that does as it is told. */
-import { TokenOrchestrator, type TransportOptions } from '../../src/client/client.ts'
+import { type ClientOptions, TokenOrchestrator } from '../../src/client/client.ts'
 import { isRefusal } from '../../src/engine/operations.ts'
 import type { Policy } from '../../src/engine/policy.ts'
 import { TestServer } from './server.ts'
@@ -33,6 +33,7 @@ export class ClientWorld implements AsyncDisposable {
   readonly sent: Sent[] = []
   /** Decides on each request; the first is number 0. */
   fate: (sent: Sent, number: number) => Fate = () => 'answered'
+  readonly #due = new Map<number, Set<() => void>>()
   #underWay = 0
   #waiting = 0
 
@@ -50,14 +51,14 @@ export class ClientWorld implements AsyncDisposable {
     return new ClientWorld(clock, server, pool)
   }
 
-  client(options: Partial<TransportOptions> = {}): TokenOrchestrator {
+  client(options: Partial<ClientOptions> = {}): TokenOrchestrator {
     const { clock } = this
     return new TokenOrchestrator({
       url: `http://127.0.0.1:${this.server.port}/`,
       fetch: this.#fetch,
       clock: {
         now: () => clock.now(),
-        callAfter: (delayMs, callback) => clock.callAt(clock.now() + Math.ceil(delayMs), callback),
+        callAfter: (delayMs, callback) => this.#callAt(clock.now() + Math.ceil(delayMs), callback),
       },
       random: () => 0.5,
       ...options,
@@ -90,6 +91,26 @@ export class ClientWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.server[Symbol.asyncDispose]()
+  }
+
+  /** What is due at one instant comes in one turn, as timers do. */
+  #callAt(instant: number, callback: () => void): () => void {
+    const due = this.#due.get(instant) ?? new Set()
+    if (!this.#due.has(instant)) {
+      this.#due.set(instant, due)
+      this.clock.callAt(instant, () => {
+        this.#due.delete(instant)
+        for (const each of due) each()
+      })
+    }
+    // A set has each thing once, and the same callback may be asked for twice.
+    const once = (): void => {
+      callback()
+    }
+    due.add(once)
+    return () => {
+      due.delete(once)
+    }
   }
 
   readonly #fetch: typeof fetch = async (input, init) => {
