@@ -73,7 +73,8 @@ async function tryOne(
   const healedAt = nowMs()
   network.heal()
   await until(async () => (await few.ask('lastAt')) > healedAt + ALONE_MS)
-  const [byMany, byFew] = await Promise.all([many.ask('end'), few.ask('end')])
+  const ends = await Promise.all([many.ask('end'), few.ask('end')])
+  const [byMany, byFew] = ends.map(({ granted }) => granted) as [Granted[], Granted[]]
   const granted = [...byMany, ...byFew]
   const twice = countTwice([...before, ...granted]) - countTwice(before)
   before.push(...granted)

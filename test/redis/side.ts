@@ -2,7 +2,7 @@
 import { answerParent } from '../../bench/child.ts'
 import { serveOn } from '../support/redis.ts'
 import type { TestServer } from '../support/server.ts'
-import { countLost, fill, type Granted, LeaseLoad } from './lease-load.ts'
+import { countLost, fill, type Granted, LeaseLoad, type Loaded, POOL } from './lease-load.ts'
 
 let server: TestServer
 let load: LeaseLoad
@@ -20,10 +20,14 @@ const tasks = {
 
   lastAt: (): number => load.lastAt,
 
-  async end(): Promise<Granted[]> {
+  async end(): Promise<Loaded> {
     await load.end()
-    return load.granted
+    const { granted, refused } = load
+    return { granted, refused }
   },
+
+  /** The status of the answer. */
+  showPool: (): Promise<number> => server.status('GET', POOL),
 
   countLost: (granted: Granted[]): Promise<number> => countLost(server, granted),
 }

@@ -64,6 +64,41 @@ export class RedisCluster implements AsyncDisposable {
     return this.nodes.filter(({ address }) => lines.some((line) => line.includes(`${address}@`)))
   }
 
+  /**
+   * Moves the slot of a key to another primary, as a resharding does: key by key. Calls back when some of its keys
+   * have moved, and when all have and the slot has not.
+   */
+  async move(key: string, between: (moved: 'some' | 'all') => Promise<void>): Promise<void> {
+    const from = this.primaryOf(key)
+    const to = this.nodes.find((node) => node !== from && isPrimary(node))!
+    const [fromId, toId] = [from, to].map((node) => node.cli('cluster', 'myid')) as [string, string]
+    const slot = from.cli('cluster', 'keyslot', key)
+    const set = (node: RedisServer, ...how: string[]): string =>
+      node.cli('cluster', 'setslot', slot, ...how)
+    set(to, 'importing', fromId)
+    set(from, 'migrating', toId)
+    const keys = from.cli('cluster', 'getkeysinslot', slot, '100').split('\n')
+    const [host, port] = to.address.split(':') as [string, string]
+    for (const [place, name] of keys.entries()) {
+      if (place === Math.ceil(keys.length / 2)) await between('some')
+      assert.equal(from.cli('migrate', host, port, name, '0', '5000'), 'OK')
+    }
+    await between('all')
+    set(to, 'node', toId)
+    for (const node of this.nodes) if (isPrimary(node)) set(node, 'node', toId)
+  }
+
+  /** How often nodes have answered with that error so far. */
+  errors(word: string): number {
+    const counts = this.nodes.map((node) => {
+      const count = new RegExp(`errorstat_${word}:count=(\\d+)`).exec(
+        node.cli('info', 'errorstats'),
+      )
+      return Number(count?.[1] ?? 0)
+    })
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
   /** One more node, elsewhere, which follows the primary, and takes its place. */
   async succeed(primary: RedisServer, place: Place): Promise<RedisServer> {
     const node = await RedisServer.start(OPTIONS, place)
