@@ -32,8 +32,9 @@ export class Child<T extends Tasks> {
   readonly #process: ChildProcess
   #settle: ((reply: Reply) => void) | null = null
 
-  constructor(file: string, core: number | null = null) {
-    const [execPath, ...execArgv] = nodeCommand(core)
+  /** `enter` is what runs a program where it is to be, if not here. */
+  constructor(file: string, core: number | null = null, enter: readonly string[] = []) {
+    const [execPath, ...execArgv] = [...enter, ...nodeCommand(core)] as [string, ...string[]]
     const path = fileURLToPath(new URL(file, import.meta.url))
     this.#process = fork(path, {
       execPath,

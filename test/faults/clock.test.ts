@@ -1,52 +1,14 @@
 /** A wall clock that is set while the server runs, and while it is down. */
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
-import { needTool, run } from '../support/tools.ts'
+import { FakeWall } from '../support/fake-wall.ts'
 import { Scratch, Served, type Shown, until } from './served.ts'
 
 const HOUR_MS = 3_600_000
 /** The wall clock in another process is off by no more than that from ours and its offset. */
 const TOLERANCE_MS = 10_000
 const LASTING = ['--key-lifetime', '4h', '--lease-ttl', '3h']
-
-let library: string | undefined
-
-/** The wrapper calls a semaphore after its pid, which one that was killed may have left behind. */
-function findLibrary(tries = 5): string {
-  try {
-    library ??= run(needTool('faketime'), '-f', '+0s', 'printenv', 'LD_PRELOAD').trim()
-    return library
-  } catch (error) {
-    if (tries === 1) throw error
-    return findLibrary(tries - 1)
-  }
-}
-
-/** A wall clock that can be set; the monotonic clock and ours stay as they are. */
-class FakeWall {
-  readonly #file: string
-
-  constructor(scratch: Scratch) {
-    this.#file = join(scratch.path, 'wall-clock')
-    this.setBy(0)
-  }
-
-  get env(): Record<string, string> {
-    return {
-      LD_PRELOAD: findLibrary(),
-      FAKETIME_TIMESTAMP_FILE: this.#file,
-      FAKETIME_NO_CACHE: '1',
-      FAKETIME_DONT_FAKE_MONOTONIC: '1',
-      DONT_FAKE_MONOTONIC: '1',
-    }
-  }
-
-  setBy(offsetMs: number): void {
-    writeFileSync(this.#file, `${offsetMs < 0 ? '' : '+'}${offsetMs / 1000}\n`)
-  }
-}
 
 function assertNear(time: string | null, instant: number): void {
   const offMs = Date.parse(time!) - instant
@@ -64,7 +26,7 @@ async function exists(served: Served, keyId: string): Promise<boolean> {
 suite('set while the server runs', { concurrency: true }, () => {
   test('it neither kills nor revives, nor does it move a deadline', async () => {
     using scratch = new Scratch()
-    const wall = new FakeWall(scratch)
+    const wall = new FakeWall(join(scratch.path, 'wall-clock'))
     await using served = await Served.start(scratch.data, { args: LASTING, env: wall.env })
     const keyIds = await served.create(6)
     const leases = [await served.draw(), await served.draw()]
@@ -93,7 +55,7 @@ suite('set while the server runs', { concurrency: true }, () => {
   for (const offsetMs of [HOUR_MS, -HOUR_MS]) {
     test(`by ${offsetMs / HOUR_MS} h: leases and keys end when they would have`, async () => {
       using scratch = new Scratch()
-      const wall = new FakeWall(scratch)
+      const wall = new FakeWall(join(scratch.path, 'wall-clock'))
       const args = ['--key-lifetime', '2s', '--lease-ttl', '1s']
       await using served = await Served.start(scratch.data, { args, env: wall.env })
       const [keyId] = (await served.create()) as [string]
@@ -122,7 +84,7 @@ function assertClose(seenAt: number, deadline: string): void {
 suite('set while it is down', { concurrency: true }, () => {
   test('back by an hour: time goes on where it was', async () => {
     using scratch = new Scratch()
-    const wall = new FakeWall(scratch)
+    const wall = new FakeWall(join(scratch.path, 'wall-clock'))
     const env = wall.env
     let dead: string
     {
@@ -164,7 +126,7 @@ suite('set while it is down', { concurrency: true }, () => {
 
   test('back, once more and on: no lease lives longer for it', async () => {
     using scratch = new Scratch()
-    const wall = new FakeWall(scratch)
+    const wall = new FakeWall(join(scratch.path, 'wall-clock'))
     const env = wall.env
     const keyIds: string[] = []
     for (const offsetMs of [0, -HOUR_MS, -2 * HOUR_MS, 0]) {
@@ -182,7 +144,7 @@ suite('set while it is down', { concurrency: true }, () => {
 
   test('forward by an hour: the downtime counts', async () => {
     using scratch = new Scratch()
-    const wall = new FakeWall(scratch)
+    const wall = new FakeWall(join(scratch.path, 'wall-clock'))
     const env = wall.env
     let short: string[]
     let long: string[]

@@ -19,3 +19,14 @@ suite('a primary is killed whose replica does not hear of the last changes', PAT
     assert(lost > 0)
   })
 })
+
+test(
+  'a primary sleeps while another takes its place, and wakes as if it had it still',
+  PATIENCE,
+  async (t) => {
+    const { answered, lost, twice, unavailableMs } = await tryFailovers(1, 1, 'stopped')
+    assert.deepEqual({ lost, twice }, { lost: 0, twice: 0 })
+    assert(answered > 100, `${answered} were answered`)
+    t.diagnostic(`${answered} leases; nothing for ${unavailableMs.map(Math.round).join()} ms`)
+  },
+)

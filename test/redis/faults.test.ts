@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { StoreFailure } from '../../src/store/store.ts'
 import { RedisServer, serveOn } from '../support/redis.ts'
 import type { TestServer } from '../support/server.ts'
+import { countLost, countTwice, fill, LeaseLoad } from './lease-load.ts'
 
 const HEALS_WITHIN_MS = 15_000
 /** What a request may take that cannot be done. */
@@ -149,6 +150,22 @@ suite('Redis', () => {
       )
       assert.deepEqual(new Set(answers), new Set(['done']))
     }
+  })
+
+  test('that forgets them again and again under load: nobody notices', async () => {
+    await using redis = await RedisServer.start()
+    await using server = await serveOn([redis.url])
+    await fill(server, 8000)
+    const load = new LeaseLoad(server)
+    for (let times = 0; times < 50; times++) {
+      redis.cli('script', 'flush')
+      await sleep(20) // the load is in this process
+    }
+    await load.end()
+    assert.deepEqual(load.refused, new Map())
+    assert.equal(countTwice(load.granted), 0)
+    assert.equal(await countLost(server, load.granted), 0)
+    assert(load.granted.length > 100, `${load.granted.length} were granted`)
   })
 
   test('whose clock is set back goes on from where it was', async () => {

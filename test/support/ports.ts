@@ -7,12 +7,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 const START_MS = 20_000
 
+/** They are not given again: who has one may listen in another network, or not yet. */
+const given = new Set<number>()
+
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   server.close()
   await once(server, 'close')
+  if (given.has(port)) return freePort()
+  given.add(port)
   return port
 }
 

@@ -10,12 +10,21 @@ import { SystemRandom } from '../../src/random.ts'
 import { parseAddress } from '../../src/store/redis/address.ts'
 import { openRedis } from '../../src/store/redis/open.ts'
 import type { Store, StoreEvents } from '../../src/store/store.ts'
+import { HERE, type Place } from './network.ts'
 import { freePort } from './ports.ts'
 import { type ServerOptions, TestServer } from './server.ts'
 import { needTool, run } from './tools.ts'
 
-async function begin(args: string[], sign: string): Promise<ChildProcess> {
-  const child = spawn(needTool('redis-server'), args, { stdio: ['ignore', 'pipe', 'inherit'] })
+async function begin(
+  args: string[],
+  sign: string,
+  { enter, env }: Place = HERE,
+): Promise<ChildProcess> {
+  const [command, ...rest] = [...enter, needTool('redis-server'), ...args]
+  const child = spawn(command!, rest, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...env },
+  })
   const lines: string[] = []
   for await (const line of createInterface({ input: child.stdout })) {
     lines.push(line)
@@ -32,14 +41,18 @@ export class RedisServer implements AsyncDisposable {
   readonly #process: ChildProcess
   readonly #directory: string
   readonly #options: Record<string, string | number>
+  readonly #place: Place
+  #isStopped = false
 
   private constructor(
     port: number,
     process: ChildProcess,
     directory: string,
     options: Record<string, string | number>,
+    place: Place,
   ) {
     this.#options = options
+    this.#place = place
     this.port = port
     this.pid = process.pid!
     this.#process = process
@@ -47,21 +60,26 @@ export class RedisServer implements AsyncDisposable {
   }
 
   /** Keeps nothing on disk but what the options say, each a line of its configuration. */
-  static async start(options: Record<string, string | number> = {}): Promise<RedisServer> {
+  static async start(
+    options: Record<string, string | number> = {},
+    place = HERE,
+  ): Promise<RedisServer> {
     const port = await freePort()
     const directory = mkdtempSync(join(tmpdir(), 'redis-'))
-    return RedisServer.#startAt(port, directory, options)
+    return RedisServer.#startAt(port, directory, options, place)
   }
 
   static async #startAt(
     port: number,
     directory: string,
     options: Record<string, string | number>,
+    place: Place,
   ): Promise<RedisServer> {
-    const all = { port, bind: '127.0.0.1', dir: directory, save: '', appendonly: 'no', ...options }
+    const own = { port, bind: place.address, dir: directory, save: '', appendonly: 'no' }
+    const all = { ...own, ...options }
     const args = Object.entries(all).flatMap(([name, value]) => [`--${name}`, String(value)])
-    const process = await begin(args, 'Ready to accept connections')
-    return new RedisServer(port, process, directory, options)
+    const process = await begin(args, 'Ready to accept connections', place)
+    return new RedisServer(port, process, directory, options, place)
   }
 
   /** A Sentinel that watches the primary, alone, under the name `main`. */
@@ -76,7 +94,22 @@ export class RedisServer implements AsyncDisposable {
     ]
     writeFileSync(file, lines.join('\n'))
     const process = await begin([file, '--sentinel'], '+monitor')
-    return new RedisServer(port, process, directory, {})
+    return new RedisServer(port, process, directory, {}, HERE)
+  }
+
+  /** It does nothing more, and knows nothing of that when it is woken. */
+  stop(): void {
+    process.kill(this.pid, 'SIGSTOP')
+    this.#isStopped = true
+  }
+
+  wake(): void {
+    process.kill(this.pid, 'SIGCONT')
+    this.#isStopped = false
+  }
+
+  get answers(): boolean {
+    return this.isAlive && !this.#isStopped
   }
 
   get isAlive(): boolean {
@@ -85,11 +118,18 @@ export class RedisServer implements AsyncDisposable {
 
   /** What `redis-cli` answers. */
   cli(...args: string[]): string {
-    return run(needTool('redis-cli'), '-p', String(this.port), ...args).trim()
+    const { address, enter } = this.#place
+    const cli = [needTool('redis-cli'), '-h', address, '-p', String(this.port), ...args]
+    const [command, ...rest] = [...enter, ...cli]
+    return run(command!, ...rest).trim()
+  }
+
+  get address(): string {
+    return `${this.#place.address}:${String(this.port)}`
   }
 
   get url(): string {
-    return `redis://127.0.0.1:${String(this.port)}`
+    return `redis://${this.address}`
   }
 
   /** It is gone, and what it has on disk is not. */
@@ -101,7 +141,7 @@ export class RedisServer implements AsyncDisposable {
 
   /** Another one in its place, with what it has on disk. */
   again(): Promise<RedisServer> {
-    return RedisServer.#startAt(this.port, this.#directory, this.#options)
+    return RedisServer.#startAt(this.port, this.#directory, this.#options, this.#place)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

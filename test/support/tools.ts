@@ -5,13 +5,16 @@ import { delimiter, join } from 'node:path'
 
 /** Debian's packages, where they are not called as the program is. */
 const PACKAGES: Record<string, string> = {
+  ip: 'iproute2',
   kubectl: 'kubernetes-client',
   'mkfs.xfs': 'xfsprogs',
   mount: 'mount',
+  nsenter: 'util-linux',
   promtool: 'prometheus',
   script: 'bsdutils',
   setpriv: 'util-linux',
   'systemd-analyze': 'systemd',
+  unshare: 'util-linux',
 }
 const INSTALL_MS = 120_000
 

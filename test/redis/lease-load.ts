@@ -1,0 +1,104 @@
+/** Workers that lease what they are given and keep it. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { json, type TestServer } from '../support/server.ts'
+
+export const POOL = '/v1/pools/default'
+const WORKERS = 8
+const PATIENCE_MS = 30_000
+
+export interface Granted {
+  leaseId: string
+  keyId: string
+  /** When the answer came: `nowMs`. */
+  at: number
+}
+
+export interface Loaded {
+  granted: Granted[]
+  /** How often each error was the answer. */
+  refused: Map<string, number>
+}
+
+/** One clock for all processes of this machine. */
+export function nowMs(): number {
+  return Number(process.hrtime.bigint() / 1000n) / 1000
+}
+
+export class LeaseLoad implements Loaded {
+  readonly granted: Granted[] = []
+  readonly refused = new Map<string, number>()
+  readonly #workers: Promise<void>[]
+  #isOver = false
+
+  constructor(server: TestServer) {
+    this.#workers = Array.from({ length: WORKERS }, () => this.#work(server))
+  }
+
+  get lastAt(): number {
+    return this.granted.at(-1)?.at ?? 0
+  }
+
+  async end(): Promise<void> {
+    this.#isOver = true
+    await Promise.all(this.#workers)
+  }
+
+  async #work(server: TestServer): Promise<void> {
+    while (!this.#isOver) {
+      const { status, body } = await server.ask('POST', `${POOL}/leases`, json({}))
+      if (status === 201) {
+        const { leaseId, keyId } = body as Granted
+        this.granted.push({ leaseId, keyId, at: nowMs() })
+      } else {
+        const { code } = body as { code: string }
+        this.refused.set(code, (this.refused.get(code) ?? 0) + 1)
+      }
+      await sleep(status === 201 ? 2 : 20)
+    }
+  }
+}
+
+/** Gives the pool keys that are leased for long. */
+export async function fill(server: TestServer, count: number): Promise<void> {
+  const policy = json({ keyLifetimeMs: null, leaseTtlMs: 3_600_000 })
+  await until(async () => (await server.ask('PUT', POOL, policy)).status === 200)
+  const create = json({ count })
+  await until(async () => (await server.ask('POST', `${POOL}/keys`, create)).status === 201)
+}
+
+export async function empty(server: TestServer): Promise<void> {
+  await until(async () => (await server.ask('DELETE', `${POOL}?force=true`)).status === 204)
+}
+
+/** Of the leases how many the server does not know any more. */
+export async function countLost(server: TestServer, granted: readonly Granted[]): Promise<number> {
+  let lost = 0
+  for (const { leaseId } of granted) {
+    await until(async () => {
+      const { status } = await server.ask('GET', `${POOL}/leases/${leaseId}`)
+      if (status !== 200 && status !== 404 && status !== 410) return false
+      if (status !== 200) lost++
+      return true
+    })
+  }
+  return lost
+}
+
+/** The longest time without a grant, from then to the last one. */
+export function longestSilenceMs(granted: readonly Granted[], from: number): number {
+  const times = [from, ...granted.map(({ at }) => at).filter((at) => at > from)]
+  return Math.max(...times.slice(1).map((at, place) => at - times[place]!))
+}
+
+/** Keys of which two leases were answered, where none has ended. */
+export function countTwice(granted: readonly Granted[]): number {
+  return granted.length - new Set(granted.map(({ keyId }) => keyId)).size
+}
+
+export async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
+  const end = performance.now() + PATIENCE_MS
+  while (!(await isSo())) {
+    if (performance.now() > end) throw new Error(`never: ${String(isSo)}`)
+    await sleep(50)
+  }
+}
