@@ -1,4 +1,4 @@
-/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports] [--quick] [--json FILE]`; see README.md. */
+/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|history] [--quick] [--json FILE]`; see README.md. */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -6,6 +6,7 @@ import { batch } from './batch.ts'
 import { canPin } from './child.ts'
 import { durable } from './durable.ts'
 import { engine } from './engine.ts'
+import { history } from './history.ts'
 import { http } from './http.ts'
 import { imports } from './imports.ts'
 import { pools } from './pools.ts'
@@ -22,6 +23,7 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   batch,
   waiters,
   imports,
+  history,
 }
 
 const { values, positionals } = parseArgs({

@@ -29,15 +29,6 @@ export interface HistoryPart {
   records: Uint32Array<ArrayBuffer>
 }
 
-/** Changes of a lease, whether it goes on or not. */
-const ABOUT_LEASES: ReadonlySet<ChangeKind> = new Set([
-  ChangeKind.leased,
-  ChangeKind.renewed,
-  ChangeKind.released,
-  ChangeKind.unblocked,
-  ChangeKind.revoked,
-])
-
 const HIGH = 2 ** 32
 /** The words of a record; 0 to 3 are the id of its key. */
 const AT = 4
@@ -120,7 +111,8 @@ export class History {
     words[at + EXPIRES] = expiresAt
     words[at + HIGHS] = Math.floor(until / HIGH) | (Math.floor(expiresAt / HIGH) << 16)
     // That of a slot may be of a key before this one.
-    const isOfLease = ABOUT_LEASES.has(kind) || rows.state(slot) === State.leased
+    const isOfLease =
+      (kind >= ChangeKind.leased && kind <= ChangeKind.revoked) || rows.state(slot) === State.leased
     const token = isOfLease ? rows.token(slot) : 0
     words[at + TOKEN] = token
     words[at + TOKEN_HIGH] = Math.floor(token / HIGH)

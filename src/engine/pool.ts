@@ -80,10 +80,11 @@ export class Pool {
   /** Frees up to `limit` keys of a pool that is gone, unseen by anyone. Returns how many. */
   drain(limit: number, now: number): number {
     let done = 0
-    this.#tables.history?.turn(now, undefined)
+    const { history } = this.#tables
+    history?.turn(now, undefined)
     for (; done < limit && this.sets.size > 0; done++) {
       const slot = this.sets.atRank(this.sets.size - 1)
-      this.#record(ChangeKind.deleted, slot, this.#holderOf(slot))
+      history?.add(ChangeKind.deleted, this.name, slot, this.#holderOf(slot), '')
       this.#tables.unsaved?.add(slot)
       this.#forget(slot)
     }
@@ -157,7 +158,7 @@ export class Pool {
     this.#lives.set(slot, expiresAt)
     this.#tables.unsaved?.add(slot)
     this.#tables.changed(ChangeKind.created, this.name, slot)
-    this.#record(ChangeKind.created, slot, null)
+    this.#tables.history?.add(ChangeKind.created, this.name, slot, null, '')
     this.#tables.onAvailable?.(this.name)
     return slot
   }
@@ -282,21 +283,17 @@ export class Pool {
 
   /** Somebody has changed a key's row. */
   #changed(slot: number, before: State, change: ChangeKind, detail: HistoryDetail = ''): void {
-    const holder = this.#holderOf(slot)
+    const { history } = this.#tables
+    const holder = history === null ? null : this.#holderOf(slot)
     this.#align(slot, before)
     this.#tables.unsaved?.add(slot)
     this.#tables.changed(change, this.name, slot)
-    this.#record(change, slot, holder, detail)
+    if (history !== null) history.add(change, this.name, slot, holder, detail)
   }
 
-  /** For the history, if there is one. */
   #holderOf(slot: number): string | null {
-    const { history, holders, rows } = this.#tables
-    return history === null ? null : holders.nameOf(rows.hold(slot))
-  }
-
-  #record(change: ChangeKind, slot: number, holder: string | null, detail: HistoryDetail = '') {
-    this.#tables.history?.add(change, this.name, slot, holder, detail)
+    const { holders, rows } = this.#tables
+    return holders.nameOf(rows.hold(slot))
   }
 
   /** Brings set, hold and deadline of a key in line with its row, which says what it is now. */
@@ -347,7 +344,9 @@ export class Pool {
     }
     transitions.endWithKey(rows, slot, reason)
     const change = reason === 'key_expired' ? ChangeKind.key_expired : ChangeKind.deleted
-    if (reason === 'key_deleted') this.#record(change, slot, this.#holderOf(slot))
+    if (reason === 'key_deleted') {
+      this.#tables.history?.add(change, this.name, slot, this.#holderOf(slot), '')
+    }
     this.#tables.changed(change, this.name, slot)
     this.#forget(slot)
   }
