@@ -1,4 +1,7 @@
-/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|sdk] [--quick] [--json FILE]`; see README.md. */
+/**
+ * `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|sdk|history] [--quick] [--json FILE]`;
+ * see README.md.
+ */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -6,6 +9,7 @@ import { batch } from './batch.ts'
 import { canPin } from './child.ts'
 import { durable } from './durable.ts'
 import { engine } from './engine.ts'
+import { history } from './history.ts'
 import { http } from './http.ts'
 import { imports } from './imports.ts'
 import { pools } from './pools.ts'
@@ -24,6 +28,7 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   waiters,
   imports,
   sdk,
+  history,
 }
 
 const { values, positionals } = parseArgs({

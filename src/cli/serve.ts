@@ -4,6 +4,7 @@ import { type Config, ConfigError, isLoopback, readConfig, settingsHelp } from '
 import { ERRORS } from '../engine/errors.ts'
 import type { Policy } from '../engine/policy.ts'
 import { encryptionKeys } from './encryption-keys.ts'
+import type { HistoryLimits } from '../engine/history.ts'
 import { HttpServer } from '../http/server.ts'
 import type { TableLimits } from '../engine/tables.ts'
 import { Log } from '../log.ts'
@@ -137,7 +138,7 @@ async function openStore(
   if (config.redis !== undefined) return openShared(config.redis, config, clock, events, log)
   for (let maxTotalKeys = config.maxTotalKeys; ; maxTotalKeys = Math.floor(maxTotalKeys / 2)) {
     try {
-      const limits = { maxTotalKeys, maxPools: MAX_POOLS }
+      const limits = { maxTotalKeys, maxPools: MAX_POOLS, history: historyLimits(config) }
       const store = config.memory
         ? EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events)
         : await openDurable(config, limits, clock, events, log)
@@ -189,13 +190,13 @@ async function openShared(
 }
 
 function openDurable(
-  { dataDir, durability }: Config,
+  { dataDir, durability, historyMs }: Config,
   limits: TableLimits,
   clock: Clock,
   events: StoreEvents,
   log: Log,
 ): Promise<EmbeddedStore> {
-  const options = { directory: dataDir, sync: durability === 'fsync' }
+  const options = { directory: dataDir, sync: durability === 'fsync', history: historyMs > 0 }
   const health: StoreEvents['health'] = (now) => {
     events.health?.(now)
     if (now === 'ok') log.info('there is room on the disk again')
@@ -208,6 +209,10 @@ function openDurable(
     { ...events, health, recovering: logProgress(clock, log) },
     (journalEvents) => SqliteJournal.open(options, journalEvents),
   )
+}
+
+function historyLimits({ historyMs, historyRecords }: Config): HistoryLimits | null {
+  return historyMs === 0 ? null : { keptMs: historyMs, records: historyRecords }
 }
 
 /** What the settings say of the default pool; the rest stays as it is saved. */

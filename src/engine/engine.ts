@@ -3,7 +3,14 @@ import { REFUSED, type Refusal } from './errors.ts'
 import { parseKeyId } from './ids.ts'
 import type { Import } from './import.ts'
 import type { MakeRoom } from './key-operations.ts'
-import type { FoundLease, Lease, Operation, PoolCounts, Result } from './operations.ts'
+import {
+  type FoundLease,
+  type Lease,
+  type Operation,
+  type PoolCounts,
+  READS,
+  type Result,
+} from './operations.ts'
 import { contradiction, type Policy } from './policy.ts'
 import { perform, type Progress } from './perform.ts'
 import { Pool, UNSETTLED } from './pool.ts'
@@ -20,16 +27,6 @@ const id = new Uint32Array(4)
 const SETTLED_BEFORE_RUN = 16
 /** Places of the key index that one turn moves to make room for a large create: under a millisecond. */
 const PLACES_A_TURN = 4096
-
-/** Operations that change nothing. */
-const READS = new Set<Operation['op']>([
-  'show',
-  'showLease',
-  'list',
-  'listLeases',
-  'describe',
-  'recall',
-])
 
 /** Operations on one pool that are done in order, and how far they have come. */
 export class Run implements Progress {
@@ -220,7 +217,7 @@ export class Engine {
         done += pool.settle(now, limit - done)
         this.#schedule(pool)
       } else if (closing !== undefined && this.frozen === null) {
-        done += closing.drain(limit - done)
+        done += closing.drain(limit - done, now)
         if (closing.sets.size === 0) this.#close(closing)
       } else {
         break

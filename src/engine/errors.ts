@@ -37,6 +37,7 @@ export const ERRORS = {
   storage_failed: { status: 503, title: 'The disk failed, or Redis did; the outcome is unknown.' },
   store_unavailable: { status: 503, title: 'Redis cannot be asked now; nothing was changed.' },
   backup_elsewhere: { status: 409, title: 'The state is in Redis, which has backups of its own.' },
+  history_off: { status: 409, title: 'The server keeps no history.' },
   not_durable: { status: 409, title: 'The server keeps its state in memory only.' },
   encryption_key_required: {
     status: 409,

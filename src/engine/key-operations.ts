@@ -1,14 +1,23 @@
 /** Operations that make, show and change keys. */
 import { REFUSED, type Refusal } from './errors.ts'
 import { findKey } from './find.ts'
-import { formatKeyId } from './ids.ts'
+import { formatKeyId, parseKeyId } from './ids.ts'
 import { Listing } from './listing.ts'
-import type { Answers, CreateOperation, Key, ListOperation, UpdateOperation } from './operations.ts'
+import type {
+  Answers,
+  CreateOperation,
+  HistoryOperation,
+  Key,
+  ListOperation,
+  UpdateOperation,
+} from './operations.ts'
 import { after } from './policy.ts'
 import type { Pool, UNSETTLED } from './pool.ts'
 import { State } from './rows.ts'
 import type { Tables } from './tables.ts'
 import { keyOf } from './views.ts'
+
+const id = new Uint32Array(4)
 
 /**
  * Makes room for so many keys, `ready` of which have a slot already; else why there is none, or UNSETTLED where there
@@ -77,4 +86,18 @@ export function list(
     return keys.length < limit
   })
   return { keys, nextCursor }
+}
+
+export function history(
+  tables: Tables,
+  pool: Pool,
+  { keyId, limit, cursor }: HistoryOperation,
+  now: number,
+): Answers['history'] | Refusal {
+  if (tables.history === null) return REFUSED.history_off
+  if (!parseKeyId(keyId, id)) return REFUSED.key_not_found
+  const page = tables.history.page(pool.name, id, now, limit, cursor)
+  if (page === null) return REFUSED.invalid_cursor
+  const isKnown = cursor !== undefined || page.entries.length > 0 || page.nextCursor !== null
+  return isKnown || pool.find(id, now) !== 0 ? page : REFUSED.key_not_found
 }

@@ -1,3 +1,4 @@
+import type { ChangeName } from './changes.ts'
 import type { SealedValue } from './details.ts'
 import type { EndReason, Refusal } from './errors.ts'
 import type { StateName } from './rows.ts'
@@ -24,18 +25,35 @@ export type Operation =
   | ListLeasesOperation
   | RevokeLeasesOperation
   | DescribeOperation
+  | HistoryOperation
   | RecallOperation
   | RememberOperation
 
+/** Operations that change nothing. */
+export const READS = new Set<Operation['op']>([
+  'show',
+  'showLease',
+  'list',
+  'listLeases',
+  'describe',
+  'recall',
+  'history',
+])
+
+/** Who asks for it, for the history: the name of an access token. */
+export interface Attributed {
+  by?: string | undefined
+}
+
 /** All or none. `lifetimeMs` makes keys with a lifetime of their own; null: they never die. */
-export interface CreateOperation {
+export interface CreateOperation extends Attributed {
   op: 'create'
   count: number
   lifetimeMs?: number | null
 }
 
 /** Keys with values, all or none. */
-export interface ImportOperation {
+export interface ImportOperation extends Attributed {
   op: 'import'
   keys: readonly NewKey[]
   /** What becomes of a value that the pool holds already: the call is refused, or it is passed over. */
@@ -84,23 +102,23 @@ export interface ReleaseOperation {
 }
 
 /** The classic release, by key; with a lease id only if that lease is the current one. */
-export interface UnblockOperation {
+export interface UnblockOperation extends Attributed {
   op: 'unblock'
   keyId: string
   leaseId?: string | undefined
 }
 
-export interface RevokeOperation {
+export interface RevokeOperation extends Attributed {
   op: 'revoke'
   keyId: string
 }
 
-export interface KeepAliveOperation {
+export interface KeepAliveOperation extends Attributed {
   op: 'keepAlive'
   keyId: string
 }
 
-export interface UpdateOperation {
+export interface UpdateOperation extends Attributed {
   op: 'update'
   keyId: string
   disabled?: boolean | undefined
@@ -111,7 +129,7 @@ export interface UpdateOperation {
   metadata?: string | null | undefined
 }
 
-export interface RemoveOperation {
+export interface RemoveOperation extends Attributed {
   op: 'remove'
   keyId: string
 }
@@ -146,7 +164,7 @@ export interface ListLeasesOperation {
  * Revokes leases of a holder that were granted by then, the oldest first; without an instant, by now. It looks at up
  * to `limit` of them.
  */
-export interface RevokeLeasesOperation {
+export interface RevokeLeasesOperation extends Attributed {
   op: 'revokeLeases'
   holder: string
   limit: number
@@ -155,6 +173,14 @@ export interface RevokeLeasesOperation {
 
 export interface DescribeOperation {
   op: 'describe'
+}
+
+/** What has happened to a key, alive or not, after `cursor`. */
+export interface HistoryOperation {
+  op: 'history'
+  keyId: string
+  limit: number
+  cursor?: string | undefined
 }
 
 /** Whether a request was done already. `key` names it, `body` tells one body from another. */
@@ -228,6 +254,21 @@ export interface Key {
   lease: Omit<HeldLease, 'keyId'> | null
 }
 
+export interface HistoryEntry {
+  at: number
+  change: ChangeName | 'disabled' | 'enabled'
+  /** Of the lease that began, went on or ended. */
+  fencingToken: number | null
+  /** Whose it was. */
+  holder: string | null
+  /** The name of the access token that did it, where it was not the holder's doing. */
+  by: string | null
+  /** `released`: how the holder fared. */
+  outcome: Outcome | null
+  /** When the lease or the rest was to end from then on. */
+  until: number | null
+}
+
 export interface PoolCounts {
   available: number
   leased: number
@@ -257,6 +298,8 @@ export interface Answers {
   /** `more`: there are some left to look at, of those granted by then. */
   revokeLeases: { revoked: number; more: boolean; grantedBy: number }
   describe: { counts: PoolCounts }
+  /** The latest first. What was before `since` may be missing. */
+  history: { entries: HistoryEntry[]; nextCursor: string | null; since: number }
   /** What it came to, as it is now; null: it is a new one. */
   recall: { results: readonly Result[] | null }
   remember: { remembered: boolean }

@@ -4,10 +4,11 @@ import { findKey, findLease } from './find.ts'
 import type { Reference } from './idempotency.ts'
 import { formatKeyId } from './ids.ts'
 import { Import } from './import.ts'
-import { create, list, type MakeRoom, update } from './key-operations.ts'
+import { create, history, list, type MakeRoom, update } from './key-operations.ts'
 import { acquire, listLeases, release, renew, revokeLeases, unblock } from './lease-operations.ts'
 import {
   type Answers,
+  type Attributed,
   isRefusal,
   type Lease,
   type Operation,
@@ -38,6 +39,7 @@ export function perform(
   makeRoom: MakeRoom,
   now: number,
 ): Result | typeof UNSETTLED {
+  tables.history?.turn(now, (operation as Attributed).by)
   switch (operation.op) {
     case 'create':
       return create(tables, pool, operation, makeRoom, now)
@@ -58,6 +60,8 @@ export function perform(
       return listLeases(tables, pool, operation, now)
     case 'revokeLeases':
       return revokeLeases(tables, pool, operation, now)
+    case 'history':
+      return history(tables, pool, operation, now)
     case 'describe':
       return pool.nextDue <= now ? UNSETTLED : { counts: pool.counts() }
     case 'showLease': {

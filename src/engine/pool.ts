@@ -1,5 +1,6 @@
 import { ChangeKind } from './changes.ts'
 import { Deadlines } from './deadlines.ts'
+import type { HistoryDetail } from './history.ts'
 import { END_REASONS, REFUSED, type Refusal } from './errors.ts'
 import { type LeaseRef, randomKeyId } from './ids.ts'
 import type { PoolCounts } from './operations.ts'
@@ -77,10 +78,13 @@ export class Pool {
   }
 
   /** Frees up to `limit` keys of a pool that is gone, unseen by anyone. Returns how many. */
-  drain(limit: number): number {
+  drain(limit: number, now: number): number {
     let done = 0
+    const { history } = this.#tables
+    history?.turn(now, undefined)
     for (; done < limit && this.sets.size > 0; done++) {
       const slot = this.sets.atRank(this.sets.size - 1)
+      history?.add(ChangeKind.deleted, this.name, slot, this.#holderOf(slot), '')
       this.#tables.unsaved?.add(slot)
       this.#forget(slot)
     }
@@ -154,6 +158,7 @@ export class Pool {
     this.#lives.set(slot, expiresAt)
     this.#tables.unsaved?.add(slot)
     this.#tables.changed(ChangeKind.created, this.name, slot)
+    this.#tables.history?.add(ChangeKind.created, this.name, slot, null, '')
     this.#tables.onAvailable?.(this.name)
     return slot
   }
@@ -192,7 +197,7 @@ export class Pool {
 
   release(slot: number, outcome: Outcome, retryAfterMs: number | undefined, now: number): void {
     transitions.release(this.#tables.rows, slot, this.policy, outcome, retryAfterMs, now)
-    this.#changed(slot, State.leased, ChangeKind.released)
+    this.#changed(slot, State.leased, ChangeKind.released, outcome)
   }
 
   unblock(slot: number, now: number): void {
@@ -218,7 +223,8 @@ export class Pool {
     if (disabled === true) transitions.disable(rows, slot)
     if (disabled === false) transitions.enable(rows, slot, now)
     if (endCooldown) transitions.endCooldown(rows, slot, now)
-    this.#changed(slot, before, ChangeKind.updated)
+    const flag = disabled === undefined ? '' : disabled ? 'disabled' : 'enabled'
+    this.#changed(slot, before, ChangeKind.updated, flag)
   }
 
   remove(slot: number): void {
@@ -276,10 +282,18 @@ export class Pool {
   }
 
   /** Somebody has changed a key's row. */
-  #changed(slot: number, before: State, change: ChangeKind): void {
+  #changed(slot: number, before: State, change: ChangeKind, detail: HistoryDetail = ''): void {
+    const { history } = this.#tables
+    const holder = history === null ? null : this.#holderOf(slot)
     this.#align(slot, before)
     this.#tables.unsaved?.add(slot)
     this.#tables.changed(change, this.name, slot)
+    if (history !== null) history.add(change, this.name, slot, holder, detail)
+  }
+
+  #holderOf(slot: number): string | null {
+    const { holders, rows } = this.#tables
+    return holders.nameOf(rows.hold(slot))
   }
 
   /** Brings set, hold and deadline of a key in line with its row, which says what it is now. */
@@ -330,6 +344,9 @@ export class Pool {
     }
     transitions.endWithKey(rows, slot, reason)
     const change = reason === 'key_expired' ? ChangeKind.key_expired : ChangeKind.deleted
+    if (reason === 'key_deleted') {
+      this.#tables.history?.add(change, this.name, slot, this.#holderOf(slot), '')
+    }
     this.#tables.changed(change, this.name, slot)
     this.#forget(slot)
   }

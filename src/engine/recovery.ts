@@ -1,6 +1,7 @@
 import { KeyIndexFill, PARTS } from './key-index-fill.ts'
 import type { Detail } from './details.ts'
 import type { Engine, SavedPool } from './engine.ts'
+import type { HistoryPart } from './history.ts'
 import type { SavedHolder } from './holders.ts'
 import type { SavedMemory } from './idempotency.ts'
 import { DEFAULT_POLICY } from './policy.ts'
@@ -46,6 +47,8 @@ export class Recovery {
       this.#engine.tables.details.put(Number(id), JSON.parse(value) as Detail)
     } else if (kind === 'holder') {
       this.#engine.tables.holders.restore(JSON.parse(value) as SavedHolder)
+    } else if (kind === 'history') {
+      this.#readHistoryEntry(name, id, value)
     } else if (kind === 'document') {
       this.#engine.tables.restoreDocument(id, value)
     } else if (kind === 'request') {
@@ -53,6 +56,18 @@ export class Recovery {
     } else {
       throw new RecordError(`no entry is called ${name}`)
     }
+  }
+
+  /** One that nobody wants any more goes with the next group. */
+  #readHistoryEntry(name: string, id: string, value: string): void {
+    const { history, unsaved } = this.#engine.tables
+    if (history === null) unsaved?.set(name, null)
+    else history.restoreEntry(id, value)
+  }
+
+  /** The oldest part first. */
+  readHistory(part: HistoryPart): void {
+    this.#engine.tables.history?.restorePart(part)
   }
 
   /**
@@ -122,6 +137,7 @@ export class Recovery {
     }
     tables.holders.restored((hold) => tables.rows.token(tables.holds.slot(hold)))
     tables.idempotency.restored()
+    tables.history?.restored()
     this.#engine.restored()
   }
 }

@@ -1,6 +1,7 @@
 import { CHANGE_NAMES, type Change, type ChangeKind } from './changes.ts'
 import { DeadlinePages } from './deadlines.ts'
 import { Details, entryName } from './details.ts'
+import { History, type HistoryLimits } from './history.ts'
 import { Holders } from './holders.ts'
 import { HOLD_DEADLINE_WORD, Holds } from './holds.ts'
 import { Idempotency } from './idempotency.ts'
@@ -15,6 +16,8 @@ export interface TableLimits {
   /** Keys in all pools together. */
   maxTotalKeys: number
   maxPools: number
+  /** None: no history is kept. */
+  history?: HistoryLimits | null
 }
 
 /** Everything that the pools share: the rows and the pages they cut their structures from. */
@@ -28,6 +31,7 @@ export class Tables {
   readonly random: Random
   readonly #save: Save = (name, text) => this.unsaved?.set(name, text)
   readonly holders: Holders
+  readonly history: History | null
   readonly details = new Details(this.#save)
   readonly idempotency = new Idempotency(
     (key, memory) => {
@@ -53,11 +57,12 @@ export class Tables {
 
   /** @throws RangeError where the operating system refuses to reserve that much address space. */
   constructor(limits: TableLimits, random: Random) {
-    const { maxTotalKeys, maxPools } = limits
+    const { maxTotalKeys, maxPools, history } = limits
     this.rows = new Rows(maxTotalKeys)
     this.holds = new Holds(maxTotalKeys)
     this.holders = new Holders(this.holds, this.#save)
     this.index = new KeyIndex(this.rows)
+    this.history = history ? new History(this.rows, history, this.#save) : null
     this.setPages = new Pages(maxTotalKeys, maxPools)
     const { rows, holds } = this
     this.lifePages = new DeadlinePages(maxTotalKeys, maxPools, rows.words, rows.stride, LIFE_WORD)
@@ -79,7 +84,8 @@ export class Tables {
       this.index.bytes +
       this.setPages.bytes +
       this.lifePages.bytes +
-      this.holdPages.bytes
+      this.holdPages.bytes +
+      (this.history?.bytes ?? 0)
     )
   }
 

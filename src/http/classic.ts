@@ -63,7 +63,9 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
       const { leaseId } = request.query
       if (Array.isArray(leaseId)) return notFound(reply)
       const { pool, id } = request.params
-      const [unblocked] = await orchestrator.run(pool, [{ op: 'unblock', keyId: id, leaseId }])
+      const [unblocked] = await orchestrator.run(pool, [
+        { op: 'unblock', keyId: id, leaseId, by: request.caller?.name },
+      ])
       return isRefusal(unblocked) ? refused(reply, unblocked) : empty(reply)
     },
   })
@@ -72,7 +74,9 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     ...classic.deleteKey,
     handler: async (request, reply) => {
       const { pool, id } = request.params
-      const [removed] = await orchestrator.run(pool, [{ op: 'remove', keyId: id }])
+      const [removed] = await orchestrator.run(pool, [
+        { op: 'remove', keyId: id, by: request.caller?.name },
+      ])
       return isRefusal(removed) ? refused(reply, removed) : empty(reply)
     },
   })
@@ -81,7 +85,9 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     ...classic.keepKeyAlive,
     handler: async (request, reply) => {
       const { pool, id } = request.params
-      const [kept] = await orchestrator.run(pool, [{ op: 'keepAlive', keyId: id }])
+      const [kept] = await orchestrator.run(pool, [
+        { op: 'keepAlive', keyId: id, by: request.caller?.name },
+      ])
       return isRefusal(kept) ? refused(reply, kept) : empty(reply)
     },
   })
@@ -93,7 +99,8 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
     ...classic.createKey,
     handler: async (request, reply) => {
       const count = request.body?.count ?? undefined
-      const operation = { op: 'create', count: count ?? 1 } as const
+      const by = request.caller?.name
+      const operation = { op: 'create', count: count ?? 1, by } as const
       const repeatable = repeatableOf(request)
       const created = await orchestrator.create(request.params.pool, operation, repeatable)
       if (isRefusal(created)) {

@@ -175,10 +175,11 @@ export class Orchestrator {
     values: readonly NewValue[],
     onDuplicate: ImportOperation['onDuplicate'],
     repeatable: Repeatable | null,
+    by?: string,
   ): Promise<Result<ImportOperation>> {
     if (!this.#vault.canSeal) return REFUSED.encryption_key_required
     const keys = await this.#values.sealAll(pool, values)
-    return this.create(pool, { op: 'import', keys, onDuplicate }, repeatable)
+    return this.create(pool, { op: 'import', keys, onDuplicate, by }, repeatable)
   }
 
   /** Makes keys with values that begin so. */
@@ -187,9 +188,10 @@ export class Orchestrator {
     count: number,
     prefix: string,
     repeatable: Repeatable | null,
+    by?: string,
   ): Promise<Result<ImportOperation>> {
     const values = await this.#values.generate(count, prefix)
-    return this.importKeys(pool, values, 'refuse', repeatable)
+    return this.importKeys(pool, values, 'refuse', repeatable, by)
   }
 
   /** The credential of a leased key that has one. @throws UnreadableValue; the key is disabled then. */
@@ -205,12 +207,12 @@ export class Orchestrator {
   }
 
   /** Revokes what that holder holds now. Returns how many leases it was. */
-  async revokeLeases(pool: string, holder: string): Promise<number | Refusal> {
+  async revokeLeases(pool: string, holder: string, by?: string): Promise<number | Refusal> {
     const limit = REVOKED_AT_A_TIME
     let grantedBy: number | undefined
     for (let total = 0; ;) {
       const [result] = await this.#store.run(pool, [
-        { op: 'revokeLeases', holder, limit, grantedBy },
+        { op: 'revokeLeases', holder, limit, grantedBy, by },
       ])
       if (isRefusal(result)) return result
       total += result.revoked

@@ -17,6 +17,8 @@ const WRONG_VALUES: Record<string, string[]> = {
   'lease-ttl': ['0ms', '60', 's', '60 s', '1e3ms', '87661h', ''],
   'max-keys': ['0', '10000001', '1e3', '-1', 'many', ''],
   'max-total-keys': ['0', '99999999999', '1_000', ''],
+  history: ['0s', '00', '24', '1d', '-24h', '87661h', ''],
+  'history-records': ['999', '64000001', '0', 'all', ''],
   'encryption-key-file': ['', 'a\0b'],
   'log-level': ['verbose', 'INFO', 'trace', ''],
   'tls-cert': ['', 'a\0b'],
@@ -42,6 +44,8 @@ const MUST: Record<string, RegExp> = {
   'lease-ttl': /a duration like 500ms, 60s, 5m or 1h/,
   'max-keys': /a whole number from 1 to 10000000/,
   'max-total-keys': /a whole number from 1 to \d+/,
+  history: /0 or a duration like 24h/,
+  'history-records': /a whole number from 1000 to 64000000/,
   'encryption-key-file': /the path of a file/,
   'log-level': /one of debug, info, warn, error, silent/,
   'tls-cert': /the path of a file/,
@@ -87,6 +91,11 @@ const RIGHT_VALUES: Record<string, [text: string, value: unknown][]> = {
     ['1', 1],
     ['10000000', 10_000_000],
   ],
+  history: [
+    ['0', 0],
+    ['24h', 86_400_000],
+  ],
+  'history-records': [['1000', 1000]],
   'encryption-key-file': [['/run/secrets/keys', '/run/secrets/keys']],
   'log-level': [
     ['debug', 'debug'],
@@ -104,7 +113,7 @@ function variableOf(flag: string): string {
 /** The setting's name in the code. */
 function nameOf(flag: string): string {
   const camel = flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
-  return /lifetime|ttl/.test(flag) ? `${camel}Ms` : camel
+  return /lifetime|ttl|history$/.test(flag) ? `${camel}Ms` : camel
 }
 
 function assertRefused(read: () => unknown, source: string, flag: string, value: string): void {
@@ -168,6 +177,12 @@ suite('a right value is read, as flag and as variable', () => {
       [tlsCert, tlsKey, behindProxy, adminTokenFile],
       [undefined, undefined, false, undefined],
     )
+  })
+
+  test('a history is not kept in Redis', () => {
+    const redis = ['--redis', 'redis://127.0.0.1']
+    assert.throws(() => readConfig([...redis, '--history', '24h'], {}), /not kept in Redis yet/)
+    assert.deepEqual(readConfig([...redis, '--history', '0'], {}).historyMs, 0)
   })
 
   test('a certificate goes with its key', () => {

@@ -45,11 +45,12 @@ const FILES = [
   'docs/gateways.md',
   'docs/events.md',
   'docs/dashboard.md',
+  'docs/history.md',
 ]
 
 for (const file of FILES) {
   test(`the curl commands of ${file} do what it says`, async () => {
-    await using server = await TestServer.start()
+    await using server = await TestServer.start({ history: { keptMs: 60_000, records: 1000 } })
     const lines = readFileSync(join(ROOT, file), 'utf8').match(/^curl .*$/gm)!
     assert(lines.length >= 2)
     const known: Record<string, string> = {}

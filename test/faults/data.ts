@@ -115,7 +115,7 @@ export async function writeChunks(directory: string): Promise<number> {
     const recovery = new Recovery(engine)
     for await (const saved of journal.read()) {
       if (saved.kind === 'entry') recovery.readEntry(saved.name, saved.value)
-      else recovery.readRecords(saved.records)
+      else if (saved.kind !== 'history') recovery.readRecords(saved.records)
     }
     const chunks: Chunk[] = []
     for (let first = 0; first <= recovery.slots; first += CHUNK_SLOTS) {
@@ -131,6 +131,7 @@ export async function writeChunks(directory: string): Promise<number> {
       records: new Uint32Array(0),
       entries: new Map(),
       chunks,
+      history: null,
       cut: sequence,
     })
     return chunks.length

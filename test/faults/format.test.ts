@@ -28,13 +28,13 @@ suite('refused, and left as it is', { concurrency: 2 }, () => {
   const cases: [name: string, make: (directory: string) => Promise<void> | void, said: RegExp][] = [
     [
       'data of a newer version',
-      (directory) => changed(directory, 'PRAGMA user_version = 2'),
-      /newer version \(format 2; this program knows format 1\): start that version/,
+      (directory) => changed(directory, 'PRAGMA user_version = 3'),
+      /newer version \(format 3; this program knows formats 1 to 2\): start that version/,
     ],
     [
       'data of a version too old',
       (directory) => changed(directory, 'PRAGMA user_version = 0'),
-      /too old to be read \(format 0; this program knows format 1\)/,
+      /too old to be read \(format 0; this program knows formats 1 to 2\)/,
     ],
     [
       'the database of another program',

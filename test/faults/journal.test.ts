@@ -25,7 +25,8 @@ function open(directory: string, rooms: boolean[] = []): Promise<Journal> {
 function group(sequence: number, { words = 4 } = {}): Group {
   const entries = new Map([[`document/${sequence}`, 'text']])
   const records = new Uint32Array(words).fill(sequence)
-  return { sequence, instant: INSTANT + sequence, records, entries, chunks: [], cut: 1 }
+  const instant = INSTANT + sequence
+  return { sequence, instant, records, entries, chunks: [], history: null, cut: 1 }
 }
 
 function groupOfTime(sequence: number): Group {

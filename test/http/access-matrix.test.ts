@@ -45,7 +45,7 @@ class House implements AsyncDisposable {
   }
 
   static async open(): Promise<House> {
-    const server = await TestServer.start()
+    const server = await TestServer.start({ history: { keptMs: 60_000, records: 1000 } })
     try {
       return await House.#fill(server)
     } catch (error) {

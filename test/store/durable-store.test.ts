@@ -6,6 +6,7 @@ import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
 import { SqliteJournal } from '../../src/store/embedded/sqlite/sqlite-journal.ts'
 import { conformance } from './conformance.ts'
 import { eventsAndStorms } from './events.ts'
+import { histories } from './history.ts'
 import type { OpenStore } from './harness.ts'
 
 const ROOT = mkdtempSync(join(tmpdir(), 'token-orchestrator-'))
@@ -21,7 +22,10 @@ after(async () => {
 const open: OpenStore = (limits, clock, random, events) => {
   const directory = join(ROOT, String(opened.length))
   const store = EmbeddedStore.open(limits, clock, random, events, (journalEvents) =>
-    SqliteJournal.open({ directory, sync: true }, journalEvents),
+    SqliteJournal.open(
+      { directory, sync: true, history: (limits.history ?? null) !== null },
+      journalEvents,
+    ),
   )
   opened.push(store)
   return store
@@ -30,3 +34,4 @@ const open: OpenStore = (limits, clock, random, events) => {
 // Each run opens a database: a few are enough, for the same code runs on the simulated disk.
 conformance('durable store', open, { modelRuns: 20 })
 eventsAndStorms('durable store', open)
+histories('durable store', open)

@@ -7,6 +7,7 @@ import {
   type Result,
 } from '../../src/engine/operations.ts'
 import { DEFAULT_POLICY, type Policy } from '../../src/engine/policy.ts'
+import type { HistoryLimits } from '../../src/engine/history.ts'
 import type { Random } from '../../src/engine/random.ts'
 import type { TableLimits } from '../../src/engine/tables.ts'
 import { Sweeper } from '../../src/service/sweeper.ts'
@@ -52,9 +53,14 @@ export class Harness {
   static async open(
     openStore: OpenStore,
     policy: Partial<Policy> = {},
-    options: { swept?: boolean; maxTotalKeys?: number; maxPools?: number } = {},
+    options: {
+      swept?: boolean
+      maxTotalKeys?: number
+      maxPools?: number
+      history?: HistoryLimits
+    } = {},
   ): Promise<Harness> {
-    const { swept = false, maxTotalKeys = 50_000, maxPools = 10 } = options
+    const { swept = false, maxTotalKeys = 50_000, maxPools = 10, history = null } = options
     const harness = new Harness()
     if (swept) {
       harness.#sweeper = new Sweeper(harness.clock, (budgetMs) => {
@@ -64,7 +70,7 @@ export class Harness {
       })
     }
     harness.store = await openStore(
-      { maxTotalKeys, maxPools },
+      { maxTotalKeys, maxPools, history },
       harness.clock,
       new SeededRandom(1),
       {

@@ -68,6 +68,7 @@ export const TABLE: Record<string, Row> = {
   'POST /v1/pools/:pool/keys': { scopes: ['keys:write'], path: (things) => `${pool(things)}/keys`, body: { count: 1 }, success: 201 },
   'GET /v1/pools/:pool/keys': { scopes: ['read'], path: (things) => `${pool(things)}/keys`, success: 200 },
   'GET /v1/pools/:pool/keys/:id': { scopes: ['read'], path: free, success: 200 },
+  'GET /v1/pools/:pool/keys/:id/history': { scopes: ['read'], path: (things) => `${free(things)}/history`, success: 200 },
   'PATCH /v1/pools/:pool/keys/:id': { scopes: ['keys:write'], path: free, body: { disabled: true }, success: 200 },
   'DELETE /v1/pools/:pool/keys/:id': { scopes: ['keys:write'], path: free, success: 204 },
   'POST /v1/pools/:pool/keys/:id/keepalive': { scopes: ['leases', 'keys:write'], path: (things) => `${free(things)}/keepalive`, success: 200 },

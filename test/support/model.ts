@@ -175,6 +175,8 @@ export class Model {
         return this.#import(pool, operation, told, now)
       case 'acquire':
         return this.#acquire(pool, operation, told, now)
+      case 'history':
+        return { code: 'history_off' }
       case 'describe':
         return { counts: countsOf(pool, now) }
       case 'list':

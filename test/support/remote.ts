@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Ended, runCli } from './command.ts'
-import { TestServer } from './server.ts'
+import { type ServerOptions, TestServer } from './server.ts'
 
 export class Operator implements AsyncDisposable {
   readonly server: TestServer
@@ -17,8 +17,8 @@ export class Operator implements AsyncDisposable {
     this.env = { TOKEN_ORCHESTRATOR_URL: `http://127.0.0.1:${server.port}` }
   }
 
-  static async start(): Promise<Operator> {
-    return new Operator(await TestServer.start())
+  static async start(options: ServerOptions = {}): Promise<Operator> {
+    return new Operator(await TestServer.start(options))
   }
 
   /** Runs a command, whatever becomes of it. */

@@ -10,6 +10,7 @@ import {
 } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { type Clock, SystemClock } from '../../src/clock.ts'
+import type { HistoryLimits } from '../../src/engine/history.ts'
 import { DEFAULT_POLICY, type Policy } from '../../src/engine/policy.ts'
 import { HttpServer } from '../../src/http/server.ts'
 import { Log } from '../../src/log.ts'
@@ -43,6 +44,7 @@ export interface ServerOptions {
   policy?: Partial<Policy>
   maxTotalKeys?: number
   maxPools?: number
+  history?: HistoryLimits | null
   /** Connections at a time. */
   maxSockets?: number
   /** In memory unless told otherwise. */
@@ -78,7 +80,11 @@ export class TestServer implements AsyncDisposable {
 
   static async start(options: ServerOptions = {}): Promise<TestServer> {
     const { clock = new SystemClock(), policy, maxTotalKeys = 50_000, maxSockets = 32 } = options
-    const limits = { maxTotalKeys, maxPools: options.maxPools ?? 10 }
+    const limits = {
+      maxTotalKeys,
+      maxPools: options.maxPools ?? 10,
+      history: options.history ?? null,
+    }
     const inMemory = (events: StoreEvents): Store =>
       EmbeddedStore.inMemory(limits, clock, new SystemRandom(), events)
     const { openStore = inMemory } = options

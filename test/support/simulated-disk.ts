@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { HistoryPart } from '../../src/engine/history.ts'
 import {
   type Group,
   type Journal,
@@ -17,9 +18,10 @@ class Contents {
   entries = new Map<string, string>()
   chunks = new Map<number, StoredChunk>()
   groups: { sequence: number; records: Uint32Array }[] = []
+  history: HistoryPart[] = []
   instant = 0
 
-  apply({ sequence, instant, records, entries, chunks, cut }: Group): void {
+  apply({ sequence, instant, records, entries, chunks, history, cut }: Group): void {
     const last = this.groups.at(-1)?.sequence ?? 0
     assert.equal(sequence, last + 1, 'groups come in their order')
     assert(cut <= sequence, 'the last group is never cut')
@@ -33,6 +35,9 @@ class Contents {
       this.chunks.set(number, { sequence, records: records.slice() })
     }
     this.groups = this.groups.filter((group) => group.sequence >= cut)
+    if (history === null) return
+    this.history.push({ ...history, records: history.records.slice() })
+    this.history = this.history.filter(({ last }) => last >= history.tail)
   }
 
   *saved(): Generator<Saved> {
@@ -43,6 +48,7 @@ class Contents {
     for (const { sequence, records } of this.groups) {
       yield { kind: 'group', sequence, records: records.slice() }
     }
+    for (const part of this.history) yield { kind: 'history', part }
   }
 }
 

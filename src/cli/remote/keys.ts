@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ConfigError } from '../../config.ts'
 import { STATE_NAMES } from '../../engine/rows.ts'
-import type { Key } from '../../http/contract/keys.ts'
+import type { HistoryEntry, Key } from '../../http/contract/keys.ts'
 import { path } from './api.ts'
 import type { Call, Flag, Group } from './command.ts'
 import { FORMATS, importKeys } from './import.ts'
@@ -38,6 +38,13 @@ export const keys: Group = {
       run: list,
     },
     show: { usage: 'POOL KEY', summary: 'Show a key', more: BY_STDIN, run: show },
+    history: {
+      usage: 'POOL KEY',
+      summary: 'Show who held a key when and who changed what, the latest first',
+      more: BY_STDIN,
+      flags: LIMIT_FLAGS,
+      run: history,
+    },
     create: {
       usage: 'POOL',
       summary: 'Make keys, and write their ids',
@@ -138,6 +145,23 @@ async function list(call: Call): Promise<undefined> {
 async function show({ api, out, words }: Call): Promise<undefined> {
   const [pool, id] = (await secretWords(words)) as [string, string]
   await out.record(await api.ask<Key>('GET', path`/v1/pools/${pool}/keys/${id}`))
+}
+
+const HISTORY_HEAD = ['AT', 'CHANGE', 'HOLDER', 'BY', 'OUTCOME', 'UNTIL', 'TOKEN']
+
+async function history(call: Call): Promise<undefined> {
+  const { api, out, words } = call
+  const [pool, id] = (await secretWords(words)) as [string, string]
+  const entries = path`/v1/pools/${pool}/keys/${id}/history`
+  await out.listing(
+    (most) => api.pages<HistoryEntry>(entries, 'entries', most),
+    limitOf(call),
+    HISTORY_HEAD,
+    ({ at, change, holder, by, outcome, until, fencingToken }) => [
+      ...[at, change, holder, by, outcome, until],
+      fencingToken,
+    ],
+  )
 }
 
 async function create({ api, out, text, words: [pool] }: Call): Promise<undefined> {

@@ -1,5 +1,6 @@
 /** The keys of a pool. */
 import { Type } from 'typebox'
+import { CHANGE_NAMES } from '../../engine/changes.ts'
 import {
   body,
   Duration,
@@ -107,6 +108,19 @@ const UpdateBody = body(
   { examples: [{ disabled: true, reason: 'leaked' }] },
 )
 
+const HistoryEntry = Type.Object(
+  {
+    at: Instant,
+    change: Type.Enum([...CHANGE_NAMES, 'disabled', 'enabled']),
+    fencingToken: nullable(FencingToken),
+    holder: nullable(Holder),
+    by: nullable(Type.String({ description: 'name of the access token, but of what holders do' })),
+    outcome: nullable(Type.String({ description: 'released: how the holder fared' })),
+    until: nullable(Instant),
+  },
+  { title: 'HistoryEntry' },
+)
+
 const KEYS = '/v1/pools/:pool/keys'
 
 export const keys = {
@@ -144,6 +158,24 @@ export const keys = {
     scopes: ['read'],
     errors: ['pool_not_found', 'key_not_found'],
     schema: { summary: 'Show a key', params: KeyParams, response: { 200: Key } },
+  },
+  showHistory: {
+    method: 'GET',
+    url: `${KEYS}/:id/history`,
+    scopes: ['read'],
+    errors: ['pool_not_found', 'key_not_found', 'history_off', 'invalid_cursor'],
+    schema: {
+      summary: 'Show what has happened to a key, the latest first',
+      params: KeyParams,
+      querystring: body(Page),
+      response: {
+        200: Type.Object({
+          entries: Type.Array(HistoryEntry),
+          since: Type.String({ format: 'date-time', description: 'nothing after it is missing' }),
+          nextCursor: Type.Optional(Type.String()),
+        }),
+      },
+    },
   },
   updateKey: {
     method: 'PATCH',
@@ -192,3 +224,4 @@ export type NewKey = Type.Static<typeof NewKey>
 export type CreateBody = Type.Static<typeof CreateBody>
 export type UpdateBody = Type.Static<typeof UpdateBody>
 export type Key = Type.Static<typeof Key>
+export type HistoryEntry = Type.Static<typeof HistoryEntry>

@@ -85,5 +85,8 @@ async function openValues(
 
 /** Leases are by default that of who asks. */
 function withHolder({ name }: AccessToken): (operation: BatchOperation) => Operation {
-  return (operation) => (operation.op === 'acquire' ? { holder: name, ...operation } : operation)
+  return (operation) => {
+    if (operation.op === 'acquire') return { holder: name, ...operation }
+    return operation.op === 'keepAlive' ? { ...operation, by: name } : operation
+  }
 }

@@ -1,13 +1,18 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Refusal } from '../../engine/errors.ts'
-import { isRefusal, type Key as EngineKey } from '../../engine/operations.ts'
+import {
+  type HistoryEntry as EngineEntry,
+  isRefusal,
+  type Key as EngineKey,
+} from '../../engine/operations.ts'
 import type { StateName } from '../../engine/rows.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import { pageLimit } from '../contract/common.ts'
 import type { NewValue } from '../../service/values.ts'
 import {
   type CreateBody,
+  type HistoryEntry,
   type Key,
   keys,
   MAX_VALUE_BYTES,
@@ -41,16 +46,18 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
       const { pool } = request.params
       const { count, prefix, keys, onDuplicate } = wellFormed(request.body)
       const repeatable = repeatableOf(request)
+      const by = request.caller?.name
       const created = await (keys !== undefined
         ? orchestrator.importKeys(
             pool,
             await toNewValues(keys),
             onDuplicate ?? 'refuse',
             repeatable,
+            by,
           )
         : prefix !== undefined
-          ? orchestrator.generateKeys(pool, count!, prefix, repeatable)
-          : orchestrator.create(pool, { op: 'create', count: count! }, repeatable))
+          ? orchestrator.generateKeys(pool, count!, prefix, repeatable, by)
+          : orchestrator.create(pool, { op: 'create', count: count!, by }, repeatable))
       if (isRefusal(created)) return sendRefusal(reply, explained(created))
       return reply.code(201).send(onDuplicate === 'skip' ? created : { keyIds: created.keyIds })
     },
@@ -79,13 +86,34 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
     },
   })
 
+  app.route<KeyRequest & { Querystring: PageQuery }>({
+    ...keys.showHistory,
+    handler: async (request, reply) => {
+      const { pool, id } = request.params
+      const { cursor } = request.query
+      const [page] = await orchestrator.run(pool, [
+        { op: 'history', keyId: id, limit: pageLimit(request.query), cursor },
+      ])
+      if (isRefusal(page)) return sendRefusal(reply, page)
+      const { entries, nextCursor, since } = page
+      const told = { entries: entries.map(describeEntry), since: iso(since) }
+      return nextCursor === null ? told : { ...told, nextCursor }
+    },
+  })
+
   app.route<KeyRequest & { Body: UpdateBody }>({
     ...keys.updateKey,
     handler: async (request, reply) => {
       const { pool, id } = request.params
       const { metadata, ...changes } = request.body
       const [updated] = await orchestrator.run(pool, [
-        { op: 'update', keyId: id, ...changes, metadata: metadata && writeMetadata(metadata) },
+        {
+          op: 'update',
+          keyId: id,
+          by: request.caller?.name,
+          ...changes,
+          metadata: metadata && writeMetadata(metadata),
+        },
       ])
       return isRefusal(updated) ? sendRefusal(reply, updated) : describe(updated.key)
     },
@@ -95,7 +123,9 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
     ...keys.deleteKey,
     handler: async (request, reply) => {
       const { pool, id } = request.params
-      const [removed] = await orchestrator.run(pool, [{ op: 'remove', keyId: id }])
+      const [removed] = await orchestrator.run(pool, [
+        { op: 'remove', keyId: id, by: request.caller?.name },
+      ])
       return isRefusal(removed) ? sendRefusal(reply, removed) : reply.code(204).send()
     },
   })
@@ -104,7 +134,9 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
     ...keys.keepKeyAlive,
     handler: async (request, reply) => {
       const { pool, id } = request.params
-      const [kept] = await orchestrator.run(pool, [{ op: 'keepAlive', keyId: id }])
+      const [kept] = await orchestrator.run(pool, [
+        { op: 'keepAlive', keyId: id, by: request.caller?.name },
+      ])
       if (isRefusal(kept)) return sendRefusal(reply, kept)
       return { keyId: kept.keyId, expiresAt: isoOrNull(kept.expiresAt) }
     },
@@ -114,7 +146,9 @@ export function keyRoutes(app: FastifyInstance, orchestrator: Orchestrator): voi
     ...keys.revokeLease,
     handler: async (request, reply) => {
       const { pool, id } = request.params
-      const [revoked] = await orchestrator.run(pool, [{ op: 'revoke', keyId: id }])
+      const [revoked] = await orchestrator.run(pool, [
+        { op: 'revoke', keyId: id, by: request.caller?.name },
+      ])
       return isRefusal(revoked) ? sendRefusal(reply, revoked) : reply.code(204).send()
     },
   })
@@ -169,6 +203,10 @@ function explained(refusal: Refusal): Refusal {
     ...refusal,
     detail: `body/keys/${duplicate.index} has a value that ${has} already. "onDuplicate": "skip" passes it over.`,
   }
+}
+
+function describeEntry(entry: EngineEntry): HistoryEntry {
+  return { ...entry, at: iso(entry.at), until: isoOrNull(entry.until) }
 }
 
 function describe({ lease, ...key }: EngineKey): Key {

@@ -89,7 +89,11 @@ export function leaseRoutes(
     ...leases.revokeLeases,
     handler: async (request, reply) => {
       const { pool } = request.params
-      const revoked = await orchestrator.revokeLeases(pool, request.query.holder)
+      const revoked = await orchestrator.revokeLeases(
+        pool,
+        request.query.holder,
+        request.caller?.name,
+      )
       return typeof revoked === 'number' ? { revoked } : sendRefusal(reply, revoked)
     },
   })

@@ -61,7 +61,9 @@ export class EmbeddedStore implements Store {
     random: Random,
     events: StoreEvents,
   ): EmbeddedStore {
-    return new EmbeddedStore(limits, clock, random, events)
+    const store = new EmbeddedStore(limits, clock, random, events)
+    store.#engine.tables.history?.begin(clock.now())
+    return store
   }
 
   /**
@@ -255,6 +257,7 @@ export class EmbeddedStore implements Store {
     const unsaved = new Unsaved(tables.rows)
     tables.unsaved = unsaved
     const chunks = await recover(this.#engine, journal, this.#clock, this.#events)
+    tables.history?.begin(this.#clock.now())
     this.#commits = new GroupCommit(tables, unsaved, chunks, journal, this.#clock, {
       closed: () => {
         const changes = this.#changes

@@ -157,6 +157,7 @@ export class GroupCommit {
       records,
       entries,
       chunks,
+      history: this.#tables.history?.take() ?? null,
       cut: this.#chunks.cut(this.#sequence),
     }
   }

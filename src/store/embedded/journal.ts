@@ -1,3 +1,5 @@
+import type { HistoryPart } from '../../engine/history.ts'
+
 /**
  * Where the embedded store keeps what must outlive the process. Groups of changes are appended; the
  * state lies in chunks of rows, which are replaced one by one, so that old groups can be cut off.
@@ -9,7 +11,8 @@ export interface Journal {
   readonly sequence: number
 
   /**
-   * All that is committed: entries first, then chunks, then groups in their order. What is newer comes
+   * All that is committed: entries first, then chunks, then groups in their order, then
+   * history, oldest first. What is newer comes
    * later, so that reading all of it in this order restores the state.
    * @throws JournalError
    */
@@ -52,6 +55,8 @@ export interface Group {
   /** What has changed and is not in rows, by name; null: it is gone. */
   entries: ReadonlyMap<string, string | null>
   chunks: Chunk[]
+  /** What it adds to the history, if that is kept. */
+  history: HistoryPart | null
   /** Groups below that number are in chunks, and need not be kept. */
   cut: number
 }
@@ -66,6 +71,7 @@ export type Saved =
   | { kind: 'entry'; name: string; value: string }
   | { kind: 'chunk'; sequence: number; number: number; records: Uint32Array }
   | { kind: 'group'; sequence: number; records: Uint32Array }
+  | { kind: 'history'; part: HistoryPart }
 
 export type JournalFault =
   | 'full' // no room on the disk

@@ -30,6 +30,8 @@ export async function recover(
       } else if (saved.kind === 'chunk') {
         recovery.readRecords(saved.records)
         chunks.restoreChunk(saved.number, saved.sequence)
+      } else if (saved.kind === 'history') {
+        recovery.readHistory(saved.part)
       } else {
         const { sequence, records } = saved
         recovery.readRecords(records, (slot) => chunks.restoreChange(slot, sequence))

@@ -27,7 +27,16 @@ interface RunsAnswer extends Answer {
 }
 
 /** What may be done again without a difference. */
-const READS = new Set(['show', 'showLease', 'list', 'listLeases', 'describe', 'recall', 'find'])
+const READS = new Set([
+  'show',
+  'showLease',
+  'list',
+  'listLeases',
+  'describe',
+  'recall',
+  'find',
+  'history',
+])
 
 interface Pending {
   readonly run: Run

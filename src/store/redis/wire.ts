@@ -98,6 +98,8 @@ export function toWire(operation: Operation, uid: number, random: Random): WireO
       const held = operation.leaseId === undefined ? undefined : lease(operation.leaseId, uid)
       return { op: 'unblock', ...key(operation.keyId), lease: held }
     }
+    case 'history':
+      return { op: operation.op }
     case 'revoke':
     case 'keepAlive':
     case 'remove':

@@ -46,6 +46,39 @@ suite('keys', () => {
     assert.equal(new Set(listed.map(({ keyId }) => keyId)).size, 10_005)
   })
 
+  test('tell who held them when, the latest first', async () => {
+    await using operator = await Operator.start({ history: { keptMs: 60_000, records: 1000 } })
+    const id = (await operator.does(['keys', 'create', 'default'])).trim()
+    const acquired = await operator.server.ask(
+      'POST',
+      '/v1/pools/default/leases',
+      json({ holder: 'worker 7' }),
+    )
+    const { leaseId, fencingToken } = acquired.body as { leaseId: string; fencingToken: number }
+    await operator.server.ask('POST', `/v1/pools/default/leases/${leaseId}/release`)
+    const told = await operator.does(['keys', 'history', 'default', '-'], id)
+    assert.match(
+      told,
+      new RegExp(
+        `^AT +CHANGE +HOLDER +BY +OUTCOME +UNTIL +TOKEN\\n20\\S+ +released +worker 7 .*ok.* ${fencingToken}\\n` +
+          `20\\S+ +leased +worker 7 .* 20\\S+ +${fencingToken}\\n20\\S+ +created`,
+      ),
+    )
+    assert(!told.includes(leaseId))
+    const entries = await operator.asks<{ change: string }>([
+      ...['keys', 'history', 'default', id, '--limit', '2'],
+    ])
+    assert.deepEqual(
+      entries.map(({ change }) => change),
+      ['released', 'leased'],
+    )
+    await using other = await Operator.start()
+    assert.match(
+      await other.fails(1, ['keys', 'history', 'default', id]),
+      /The server keeps no history/,
+    )
+  })
+
   test('are listed a hundred at a time, or as many as asked for', async () => {
     await using operator = await Operator.start()
     await operator.does(['keys', 'create', 'default', '--count', '1500'])

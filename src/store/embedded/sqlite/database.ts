@@ -14,7 +14,14 @@ import {
 import { dirname, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { JournalError, type JournalFault } from '../journal.ts'
-import { APPLICATION_ID, DATABASE_FILE, FORMAT_VERSION, PAGE_BYTES, SCHEMA } from './format.ts'
+import {
+  APPLICATION_ID,
+  DATABASE_FILE,
+  FORMAT_VERSION,
+  HISTORY_FORMAT_VERSION,
+  PAGE_BYTES,
+  SCHEMA,
+} from './format.ts'
 
 const PID_FILE = 'pid'
 const BACKUP_PREFIX = 'backup-'
@@ -87,8 +94,8 @@ export function checkFormat(database: DatabaseSync): void {
     throw new JournalError('foreign', 'the file was not made by Token Orchestrator')
   }
   const version = pragma(database, 'user_version')
-  if (version === FORMAT_VERSION) return
-  const known = `this program knows format ${FORMAT_VERSION}`
+  if (version === FORMAT_VERSION || version === HISTORY_FORMAT_VERSION) return
+  const known = `this program knows formats ${FORMAT_VERSION} to ${HISTORY_FORMAT_VERSION}`
   throw new JournalError(
     'foreign',
     version > FORMAT_VERSION

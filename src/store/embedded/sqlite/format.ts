@@ -3,6 +3,7 @@
  * does not notice a bit that was flipped inside one.
  */
 import { crc32 } from 'node:zlib'
+import type { HistoryPart } from '../../../engine/history.ts'
 import { JournalError } from '../journal.ts'
 
 export const DATABASE_FILE = 'state.db'
@@ -10,6 +11,8 @@ export const DATABASE_FILE = 'state.db'
 export const APPLICATION_ID = 0x544f4b31
 /** A program reads the formats it knows, and refuses all others. */
 export const FORMAT_VERSION = 1
+/** The same and a history: an older program would go on without telling it anything. */
+export const HISTORY_FORMAT_VERSION = 2
 
 /**
  * Each commit writes some pages whole, whatever it changes: half of SQLite's usual size is a quarter less
@@ -25,6 +28,11 @@ export const SCHEMA = `
   PRAGMA user_version = ${FORMAT_VERSION};
 `
 
+export const HISTORY_SCHEMA = `
+  CREATE TABLE IF NOT EXISTS history (last INTEGER PRIMARY KEY, records BLOB NOT NULL);
+  PRAGMA user_version = ${HISTORY_FORMAT_VERSION};
+`
+
 const HIGH = 2 ** 32
 const HEADER_WORDS = 9
 const MARK = 0 // the words of a header
@@ -33,6 +41,8 @@ const INSTANT = 2
 const CUT = 4
 const CHUNKS = 6
 const ENTRIES = 7
+const FIRST = 2 // in a part of the history
+const TAIL = 4
 const WORDS = 8 // the number of records' words
 
 /** What a group says beside its records. */
@@ -85,6 +95,20 @@ export function unpackChunk(
   blob: unknown,
 ): Uint32Array<ArrayBuffer> {
   return unseal(blob, [number, sequence], `chunk ${number}`).subarray(HEADER_WORDS)
+}
+
+export function packHistory({ first, last, tail, records }: HistoryPart): Uint8Array {
+  const words = new Uint32Array(HEADER_WORDS + records.length)
+  setNumber(words, FIRST, first)
+  setNumber(words, TAIL, tail)
+  return seal(words, [last, 0], records)
+}
+
+/** @throws JournalError where the blob is not what was written. */
+export function unpackHistory(last: number, blob: unknown): HistoryPart {
+  const words = unseal(blob, [last, 0], `the history up to record ${last}`)
+  const records = words.subarray(HEADER_WORDS)
+  return { first: getNumber(words, FIRST), last, tail: getNumber(words, TAIL), records }
 }
 
 export function entryChecksum(name: string, value: string): number {

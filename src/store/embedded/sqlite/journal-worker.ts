@@ -16,12 +16,15 @@ import {
 import { entryChecksum, packChunk, packGroup, PAGE_BYTES } from './format.ts'
 import { InstantFile } from './instant-file.ts'
 import { readSaved, readTail } from './read.ts'
+import { HistoryTable } from './history-table.ts'
 import { ReserveFile } from './reserve-file.ts'
 
 export interface JournalOptions {
   directory: string
   /** Whether a commit waits for the disk; without, it waits for the operating system only. */
   sync: boolean
+  /** Whether a history is kept; without, what there was of one goes. */
+  history?: boolean
 }
 
 export interface Opened {
@@ -94,6 +97,7 @@ class JournalWorker {
   #backups = 0
   #reading: Iterator<Saved> | null = null
   #roomCheck: NodeJS.Timeout | null = null
+  readonly #history: HistoryTable | null
   readonly opened: Opened
 
   /** @throws whatever SQLite does where the database is damaged. */
@@ -120,6 +124,7 @@ class JournalWorker {
     this.#last = tail.sequence
     this.#chunks = new Set(tail.chunks)
     this.#entries = tail.entries
+    this.#history = HistoryTable.open(database, options.history === true)
     const hasRoom = this.#reserve.fill()
     if (!hasRoom) this.#waitForRoom()
     Atomics.store(options.sequence, 0, BigInt(tail.sequence))
@@ -137,7 +142,7 @@ class JournalWorker {
         break
       }
       part.push(value)
-      bytes += value.kind === 'entry' ? value.value.length : value.records.byteLength
+      bytes += value.kind === 'entry' ? value.value.length : recordsOf(value).byteLength
     }
     return part
   }
@@ -217,8 +222,11 @@ class JournalWorker {
   }
 
   /** Puts a group into the transaction, and what it adds into the counts. Returns how many bytes it has. */
-  #put({ sequence, instant, records, entries, chunks, cut }: Group, counts: Counts): number {
-    let bytes = 0
+  #put(
+    { sequence, instant, records, entries, chunks, history, cut }: Group,
+    counts: Counts,
+  ): number {
+    let bytes = history === null ? 0 : this.#history!.put(history)
     for (const { number, records } of chunks) {
       const chunk = packChunk(number, sequence, records)
       bytes += chunk.length
@@ -293,8 +301,12 @@ function tell(message: FromWorker, transfer: ArrayBuffer[] = []): void {
 function buffersOf(value: unknown): ArrayBuffer[] {
   if (!Array.isArray(value)) return []
   return (value as Saved[]).flatMap((saved) =>
-    saved.kind === 'entry' ? [] : [saved.records.buffer as ArrayBuffer],
+    saved.kind === 'entry' ? [] : [recordsOf(saved).buffer as ArrayBuffer],
   )
+}
+
+function recordsOf(saved: Exclude<Saved, { kind: 'entry' }>): Uint32Array {
+  return saved.kind === 'history' ? saved.part.records : saved.records
 }
 
 let worker: JournalWorker | null = null

@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { JournalError, type Saved } from '../journal.ts'
-import { entryChecksum, unpackChunk, unpackGroup } from './format.ts'
+import { entryChecksum, unpackChunk, unpackGroup, unpackHistory } from './format.ts'
 
 /** Where a journal stands. */
 export interface Tail {
@@ -77,6 +77,23 @@ export function* readSaved(database: DatabaseSync): Generator<Saved, undefined> 
     const { records } = unpackGroup(sequence, row.changes)
     yield { kind: 'group', sequence, records }
   }
+  if (!hasHistory(database)) return
+  let before = 0
+  for (const row of database.prepare('SELECT * FROM history ORDER BY last').iterate()) {
+    const part = unpackHistory(row.last as number, row.records)
+    // Where a part begins with what was oldest then, those before it were too old.
+    if (before !== 0 && part.first !== before + 1 && part.first !== part.tail) {
+      throw new JournalError('damaged', `records of the history before ${part.first} are missing`)
+    }
+    before = part.last
+    yield { kind: 'history', part }
+  }
+}
+
+/** Whether there is one, be it empty. */
+export function hasHistory(database: DatabaseSync): boolean {
+  const named = database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'history'")
+  return named.get() !== undefined
 }
 
 /** What can be told of a name that may be damaged itself. */

@@ -72,8 +72,9 @@ export class SqliteJournal implements Journal {
   }
 
   async commit(group: Group): Promise<void> {
-    const { records, chunks } = group
+    const { records, chunks, history } = group
     const buffers = [records.buffer, ...chunks.map(({ records }) => records.buffer)]
+    if (history !== null) buffers.push(history.records.buffer)
     const { instant } = group
     await this.#call('commit', group, buffers)
     this.#opened = { ...this.#opened, instant }

@@ -87,6 +87,7 @@ function verify(database: DatabaseSync): Verdict {
 function readAll(database: DatabaseSync, recovery: Recovery, verdict: Verdict): void {
   for (const saved of readSaved(database)) {
     if (saved.kind === 'entry') recovery.readEntry(saved.name, saved.value)
+    else if (saved.kind === 'history') recovery.readHistory(saved.part)
     else recovery.readRecords(saved.records)
     if (saved.kind === 'chunk') verdict.chunks++
     if (saved.kind === 'group') verdict.groups++
