@@ -1,4 +1,4 @@
-/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports] [--quick] [--json FILE]`; see README.md. */
+/** `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|overload] [--quick] [--json FILE]`; see README.md. */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -8,6 +8,7 @@ import { durable } from './durable.ts'
 import { engine } from './engine.ts'
 import { http } from './http.ts'
 import { imports } from './imports.ts'
+import { overload } from './overload.ts'
 import { pools } from './pools.ts'
 import { print, type Table } from './report.ts'
 import { storm } from './storm.ts'
@@ -22,6 +23,7 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   batch,
   waiters,
   imports,
+  overload,
 }
 
 const { values, positionals } = parseArgs({

@@ -21,6 +21,8 @@ const REQUEST_TIMEOUT_MS = 10_000
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 /** How often Node looks for connections that are over those times. */
 const TIMEOUT_CHECK_MS = 1000
+/** Connections that wait to be taken. Node's 511 are too few when all clients come back at once. */
+const BACKLOG = 4096
 /** How long the requests that are under way may take once the server is closing. */
 const DRAIN_MS = 10_000
 
@@ -84,7 +86,7 @@ export function createListener(
 export async function listen(server: Server, host: string, port: number): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ host, port }, () => {
+    server.listen({ host, port, backlog: BACKLOG }, () => {
       server.off('error', reject)
       resolve()
     })

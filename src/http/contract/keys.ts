@@ -168,6 +168,7 @@ export const keys = {
     method: 'POST',
     url: `${KEYS}/:id/keepalive`,
     scopes: ['leases', 'keys:write'],
+    essential: true,
     errors: ['pool_not_found', 'key_not_found'],
     schema: {
       summary: "Put a key's death off",
@@ -179,6 +180,7 @@ export const keys = {
     method: 'DELETE',
     url: `${KEYS}/:id/lease`,
     scopes: ['leases:admin'],
+    essential: true,
     errors: ['pool_not_found', 'key_not_found', 'key_not_leased'],
     schema: {
       summary: 'Take a key from its holder',
