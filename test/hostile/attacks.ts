@@ -60,14 +60,18 @@ export class Attacker {
   }
 
   /** Says that, then goes on as told until the connection or the attack is over. */
-  async talk(said: string, goOn: ((socket: Socket) => void) | null): Promise<void> {
+  async talk(
+    said: string,
+    goOn: ((socket: Socket) => void) | null,
+    isReading = true,
+  ): Promise<void> {
     const socket = connect({ port: this.#port, host: '127.0.0.1', allowHalfOpen: true })
     const closed = new Promise((resolve) => socket.once('close', resolve))
     socket.on('error', () => undefined)
     socket.on('end', () => socket.destroy())
     this.damage.connections++
     let text = ''
-    socket.setEncoding('latin1').on('data', (part: string) => (text += part))
+    if (isReading) socket.setEncoding('latin1').on('data', (part: string) => (text += part))
     socket.write(said, 'latin1')
     const timer = goOn === null ? null : setInterval(goOn, SLOW_MS, socket)
     const end = (): void => void socket.destroy()
@@ -88,7 +92,7 @@ export class Attacker {
 
   /** Says that and reads nothing. */
   async ignore(said: string): Promise<void> {
-    await this.talk(said, (socket) => socket.pause())
+    await this.talk(said, null, false)
   }
 }
 

@@ -40,7 +40,7 @@ export async function tryAttack(
     damage = await attackWith(attack, port, connections, forMs, seed)
   })
   clearInterval(look)
-  const after = await client.ask('GET', '/v1/pools/default')
+  const after = await client.ask('GET', '/metrics')
   assert.equal(after?.status, 200)
   client.close()
   const trial = { good: disturbed.length, calmMs: p99(calm), disturbedMs: p99(disturbed), rss }

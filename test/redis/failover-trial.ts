@@ -89,14 +89,14 @@ async function judge(server: TestServer, answered: Answered[], trial: Trial): Pr
 }
 
 /** The replica loses its primary, which is not to know it from one that is well, and may not come back to it. */
-function cutOff(cluster: RedisCluster, primary: RedisServer): void {
+export function cutOff(cluster: RedisCluster, primary: RedisServer): void {
   primary.cli('acl', 'setuser', 'default', '-psync', '-sync')
   const replica = cluster.replicaOf(primary)
   replica.cli('client', 'kill', 'type', 'master')
 }
 
 /** Of those that the default pool lies in. */
-function poolKey(cluster: RedisCluster): string {
+export function poolKey(cluster: RedisCluster): string {
   const keys = cluster.nodes.flatMap((node) => node.cli('keys', 'test:{*}:index').split('\n'))
   return keys.find((key) => key !== '')!
 }
@@ -105,7 +105,7 @@ function policyOf(): object {
   return { keyLifetimeMs: null, leaseTtlMs: 3_600_000 }
 }
 
-async function json(
+export async function json(
   server: TestServer,
   method: string,
   path: string,
@@ -116,7 +116,7 @@ async function json(
   return server.ask(method, path, { headers, body: JSON.stringify(body) })
 }
 
-async function until(
+export async function until(
   ask: () => Promise<{ status: number; body?: unknown }>,
   status: number,
 ): Promise<void> {
