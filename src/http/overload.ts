@@ -12,7 +12,7 @@ const LOOK_MS = 10
 const LATE_MS = 100
 /** So long it may be late all the time: a burst is worked off. */
 const PATIENCE_MS = 500
-/** A refusal takes a third of the work that a lease does, so that refusing all at once would leave none. */
+/** A refusal takes a good part of the work that a lease does, so that refusing all at once would leave none. */
 const REFUSALS_PER_MS = 2
 /** Who comes when so many wait to be refused is not even told. */
 const MAX_WAITING = 10_000
