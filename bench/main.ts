@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|sdk|history] [--quick] [--json FILE]`;
+ * `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|sdk|history|overload] [--quick] [--json FILE]`;
  * see README.md.
  */
 import { writeFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import { engine } from './engine.ts'
 import { history } from './history.ts'
 import { http } from './http.ts'
 import { imports } from './imports.ts'
+import { overload } from './overload.ts'
 import { pools } from './pools.ts'
 import { print, type Table } from './report.ts'
 import { sdk } from './sdk.ts'
@@ -29,6 +30,7 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   imports,
   sdk,
   history,
+  overload,
 }
 
 const { values, positionals } = parseArgs({

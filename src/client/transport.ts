@@ -50,7 +50,7 @@ const LONGEST_DELAY_MS = 5000
 
 /** Refused before anything was done, and may be granted later. */
 const NOT_NOW: readonly ErrorCode[] = [
-  ...(['draining', 'storage_full', 'too_many_waiters'] as const),
+  ...(['draining', 'overloaded', 'storage_full', 'too_many_waiters'] as const),
   ...(['request_in_progress', 'request_timeout'] as const),
 ]
 /** Nobody knows whether it was done. */

@@ -61,6 +61,7 @@ export const ERRORS = {
   too_many_waiters: { status: 429, title: 'As many callers as can wait for the pool already do.' },
   too_many_streams: { status: 429, title: 'As many callers as can listen already do.' },
   draining: { status: 503, title: 'The server is stopping.' },
+  overloaded: { status: 503, title: 'The server is asked for more than it can do.' },
   pool_empty: { status: 409, title: 'The pool has no key that could become available.' },
   pool_full: { status: 409, title: 'The pool would hold more keys than its maxKeys.' },
   invalid_cursor: { status: 400, title: 'The cursor is not one that this server gave.' },

@@ -2,7 +2,7 @@
  * Who may do what, at one place for all routes and before anything of a request is read but its head. In
  * open mode, as long as there is no access token, guard.ts has seen to it that the caller is local.
  */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import type { Access, AccessToken } from '../service/access.ts'
 import type { Scope } from '../service/scopes.ts'
 import type { Route } from './contract/common.ts'
@@ -33,7 +33,7 @@ export function authorise(app: FastifyInstance, access: Access): void {
     const { scopes, pool, accessTokenIn } = route as Partial<Route>
     if (scopes === undefined) throw new Error(`who may use ${route.url}?`)
     if (scopes === null) return
-    route.onRequest = (request, reply, done) => {
+    const admitOrRefuse: onRequestHookHandler = (request, reply, done) => {
       const isAdmitted =
         access.isOpen ||
         (accessTokenIn === undefined
@@ -46,6 +46,7 @@ export function authorise(app: FastifyInstance, access: Access): void {
       if (params.pool !== undefined && caller?.sees(params.pool) === false) params.pool = NO_POOL
       done()
     }
+    route.onRequest = [route.onRequest ?? [], admitOrRefuse].flat()
   })
 }
 

@@ -9,12 +9,20 @@ const LINGER_MS = 1000
 /** By connection: answers that may not be finished, in their order. */
 const answers = new WeakMap<Socket, ServerResponse[]>()
 
-/** An answer has been begun; it may take its time. */
-export function noteAnswer(socket: Socket, answer: ServerResponse): void {
+/**
+ * An answer is to be begun; it may take its time. Returns the one that must be over before: of requests that come
+ * without waiting for answers, one is worked on at a time, or each would have an answer in memory that nobody reads.
+ */
+export function noteAnswer(socket: Socket, answer: ServerResponse): ServerResponse | null {
   const before = answers.get(socket)
-  if (before === undefined) answers.set(socket, [answer])
-  else if (before.at(-1)!.closed) before.splice(0, before.length, answer)
+  if (before === undefined) {
+    answers.set(socket, [answer])
+    return null
+  }
+  const last = before.at(-1)!
+  if (last.closed) before.splice(0, before.length, answer)
   else before.push(answer)
+  return last.closed ? null : last
 }
 
 /** Answers what never became a request: the parser refused it, or it took too long. */

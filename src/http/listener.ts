@@ -19,8 +19,14 @@ const HEADERS_TIMEOUT_MS = 5000
 /** To receive a request whole. */
 const REQUEST_TIMEOUT_MS = 10_000
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
+/** A connection on which nothing moves is given up. Longer than anybody may wait for a key. */
+const STUCK_MS = 90_000
+/** About 12 KB of memory each while they are idle. */
+const MAX_CONNECTIONS = 20_000
 /** How often Node looks for connections that are over those times. */
 const TIMEOUT_CHECK_MS = 1000
+/** Connections that wait to be taken. Node's 511 are too few when all clients come back at once. */
+const BACKLOG = 4096
 /** How long the requests that are under way may take once the server is closing. */
 const DRAIN_MS = 10_000
 
@@ -52,9 +58,14 @@ export function createListener(
   tls: Tls | null,
 ): Server {
   const handle: RequestListener = (request, response) => {
-    noteAnswer(request.socket, response)
-    if (!server.listening) response.shouldKeepAlive = false
-    if (admit(request, response, isOpen(), scheme)) dispatch(request, response)
+    const before = noteAnswer(request.socket, response)
+    const begin = (): void => {
+      if (request.socket.destroyed) return
+      if (!server.listening) response.shouldKeepAlive = false
+      if (admit(request, response, isOpen(), scheme)) dispatch(request, response)
+    }
+    if (before === null) begin()
+    else before.once('close', begin)
   }
   const scheme = tls === null ? 'http' : 'https'
   const options = {
@@ -71,6 +82,8 @@ export function createListener(
     tls === null
       ? createHttpServer(options, handle)
       : createHttpsServer({ ...options, ...tls }, handle)
+  server.timeout = STUCK_MS
+  server.maxConnections = MAX_CONNECTIONS
   server.maxHeadersCount = 0 // Node could drop what is too many unseen; we refuse it
   server.on('checkExpectation', handle) // Node would answer by itself
   server.on('connect', refuseTunnel)
@@ -84,7 +97,7 @@ export function createListener(
 export async function listen(server: Server, host: string, port: number): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ host, port }, () => {
+    server.listen({ host, port, backlog: BACKLOG }, () => {
       server.off('error', reject)
       resolve()
     })

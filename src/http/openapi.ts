@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Type } from 'typebox'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
 import { AnswerHeaders, IdempotencyKey, Problem, type Route } from './contract/common.ts'
+import { isSheddable } from './overload.ts'
 import { PROBLEM_TYPE } from './problem.ts'
 
 /** Routes that belong together. */
@@ -188,7 +189,8 @@ function responsesOf(route: Route, components: Components): Record<string, Json>
     }
   }
   const challenged: Route['headers'] = '401' in responses ? { 401: ['WWW-Authenticate'] } : {}
-  for (const [status, names] of Object.entries({ ...headers, ...challenged })) {
+  const shed: Route['headers'] = isSheddable(route) ? { 503: ['Retry-After'] } : {}
+  for (const [status, names] of Object.entries({ ...headers, ...challenged, ...shed })) {
     responses[status]!.headers = Object.fromEntries(
       names.map((name) => [name, reference('headers', name)]),
     )
@@ -205,13 +207,15 @@ function problemOf(codes: ErrorCode[], components: Components): Json {
   }
 }
 
-function errorsOf({ method, scopes, accessTokenIn, repeatable, errors }: Route): ErrorCode[] {
+function errorsOf(route: Route): ErrorCode[] {
+  const { method, scopes, accessTokenIn, repeatable, errors } = route
   return [
     ...ANY_ERRORS,
     ...(scopes === null || accessTokenIn !== undefined ? [] : ACCESS_ERRORS),
     ...errors,
     ...(repeatable === true ? REPEAT_ERRORS : []),
     ...(method === 'GET' ? [] : CHANGE_ERRORS),
+    ...(isSheddable(route) ? (['overloaded'] as const) : []),
   ]
 }
 

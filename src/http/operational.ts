@@ -3,9 +3,14 @@ import type { FastifyInstance } from 'fastify'
 import { Metrics } from '../service/metrics.ts'
 import type { Orchestrator } from '../service/orchestrator.ts'
 import { operational } from './contract/operational.ts'
+import type { Overload } from './overload.ts'
 
-export function operationalRoutes(app: FastifyInstance, orchestrator: Orchestrator): void {
-  const metrics = new Metrics(orchestrator)
+export function operationalRoutes(
+  app: FastifyInstance,
+  orchestrator: Orchestrator,
+  overload: Overload,
+): void {
+  const metrics = new Metrics(orchestrator, () => overload.refusals)
   app.route({ ...operational.health, handler: () => ({ status: 'ok' }) })
   app.route({
     ...operational.readiness,

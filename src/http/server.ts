@@ -13,6 +13,7 @@ import { documentRoutes } from './documents.ts'
 import { checkLengthsFast } from './lengths.ts'
 import { createListener, drain, listen, MAX_HEADER_BYTES, type Tls } from './listener.ts'
 import { operationalRoutes } from './operational.ts'
+import { Overload } from './overload.ts'
 import { malformed, sendProblem } from './problem.ts'
 import { type TracedRequest, traceRequests } from './tracing.ts'
 import { batchRoutes } from './v1/batch.ts'
@@ -109,6 +110,8 @@ export class HttpServer {
       allowed.set(url, [...(allowed.get(url) ?? []), ...[method].flat()])
     })
     app.decorateReply('errorCode', null)
+    const overload = new Overload()
+    overload.watch(app)
     authorise(app, access)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
       const { code, detail } = this.#explain(error, request.routeOptions.bodyLimit)
@@ -128,7 +131,7 @@ export class HttpServer {
       done(null, undefined)
     })
     classicRoutes(app, orchestrator)
-    operationalRoutes(app, orchestrator)
+    operationalRoutes(app, orchestrator, overload)
     backupRoute(app, orchestrator)
     documentRoutes(app)
     dashboardRoutes(app)

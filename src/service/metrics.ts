@@ -19,7 +19,8 @@ export class Metrics {
   readonly #bytes: Gauge
   readonly #changes: Counter<'kind'>
 
-  constructor(orchestrator: Orchestrator) {
+  /** `refusals` counts the requests that were refused in an overload. */
+  constructor(orchestrator: Orchestrator, refusals: () => number) {
     this.#orchestrator = orchestrator
     const registers = [this.#registry]
     collectDefaultMetrics({ register: this.#registry })
@@ -51,6 +52,15 @@ export class Metrics {
       help: 'What has happened to keys and leases since the start, by kind.',
       labelNames: ['kind'],
       registers,
+    })
+    new Counter({
+      name: 'token_orchestrator_overload_refusals_total',
+      help: 'Requests refused since the start because more was asked for than could be done.',
+      registers,
+      collect() {
+        this.reset()
+        this.inc(refusals())
+      },
     })
   }
 

@@ -188,6 +188,23 @@ suite('hostile connections', () => {
     assert.deepEqual(statuses, [...Array<string[]>(50).fill(['200', '404']).flat(), '200'])
   })
 
+  test('pipelined requests are worked on one at a time', async () => {
+    await server.draw()
+    const wait = '{"waitMs": 60000}'
+    const json = 'Content-Type: application/json\r\n'
+    const waiting = `POST /v1/pools/default/leases HTTP/1.1\r\n${HOST}${json}Content-Length: ${wait.length}\r\n\r\n${wait}`
+    const answers = exchange(server.port, `${waiting}${POST}\r\n`)
+    while (server.orchestrator.allWaiters === 0) await server.ask('GET', '/healthz')
+    const created = async (): Promise<string> => {
+      const { text } = await server.ask('GET', '/metrics')
+      return /kind="created"} (\d+)/.exec(text)![1]!
+    }
+    assert.equal(await created(), '1')
+    await server.create()
+    assert.match(await answers, /^HTTP\/1\.1 201 .*"leaseId".*HTTP\/1\.1 201 .*"keyIds?"/s)
+    assert.equal(await created(), '3')
+  })
+
   test('what follows a request does not take its answer', async () => {
     const draw = `GET /keys HTTP/1.1\r\n${HOST}\r\n`
     const answers = await exchange(server.port, `${draw}garbage\r\n\r\n`)
@@ -230,6 +247,7 @@ suite('hostile connections', () => {
     const shorten = (message: unknown): void => {
       const node = (message as { server: Server }).server
       assert.deepEqual([node.headersTimeout, node.requestTimeout], [5000, 10_000])
+      assert.deepEqual([node.timeout, node.maxConnections], [90_000, 20_000])
       node.headersTimeout = 1
     }
     subscribe('http.server.request.start', shorten)

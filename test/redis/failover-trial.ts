@@ -94,7 +94,7 @@ async function wake(cluster: RedisCluster, primary: RedisServer): Promise<void> 
 }
 
 /** The replica loses its primary, which is not to know it from one that is well, and may not come back to it. */
-function cutOff(cluster: RedisCluster, primary: RedisServer): void {
+export function cutOff(cluster: RedisCluster, primary: RedisServer): void {
   primary.cli('acl', 'setuser', 'default', '-psync', '-sync')
   const replica = cluster.replicaOf(primary)
   replica.cli('client', 'kill', 'type', 'master')

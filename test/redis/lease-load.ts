@@ -58,12 +58,22 @@ export class LeaseLoad implements Loaded {
   }
 }
 
-/** Gives the pool keys that are leased for long. */
-export async function fill(server: TestServer, count: number): Promise<void> {
-  const policy = json({ keyLifetimeMs: null, leaseTtlMs: 3_600_000 })
+/** Gives the pool keys that live for ever. Returns their ids. */
+export async function fill(
+  server: TestServer,
+  count: number,
+  leaseTtlMs = 3_600_000,
+): Promise<string[]> {
+  const policy = json({ keyLifetimeMs: null, leaseTtlMs })
   await until(async () => (await server.ask('PUT', POOL, policy)).status === 200)
   const create = json({ count })
-  await until(async () => (await server.ask('POST', `${POOL}/keys`, create)).status === 201)
+  let made: unknown
+  await until(async () => {
+    const { status, body } = await server.ask('POST', `${POOL}/keys`, create)
+    made = body
+    return status === 201
+  })
+  return (made as { keyIds: string[] }).keyIds
 }
 
 export async function empty(server: TestServer): Promise<void> {

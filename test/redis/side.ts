@@ -12,7 +12,9 @@ const tasks = {
     server = await serveOn(urls, { replicas })
   },
 
-  fill: (count: number): Promise<void> => fill(server, count),
+  fill: async (count: number): Promise<void> => {
+    await fill(server, count)
+  },
 
   begin(): void {
     load = new LeaseLoad(server)

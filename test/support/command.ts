@@ -58,6 +58,10 @@ export class Command implements AsyncDisposable {
     })
   }
 
+  get pid(): number {
+    return this.#process.pid!
+  }
+
   /** On its standard input, which is there where it was given one. */
   type(text: string): void {
     this.#process.stdin!.write(text)

@@ -5,6 +5,8 @@ const STATUS_AT = 'HTTP/1.1 '.length
 
 export interface HttpAnswer {
   status: number
+  /** The status line and the headers. */
+  head: string
   text: string
 }
 
@@ -66,7 +68,7 @@ export class Connection {
     if (received.length < end) return
     this.#received = ''
     const status = Number(received.slice(STATUS_AT, STATUS_AT + 3))
-    this.#settle({ status, text: received.slice(headEnd) })
+    this.#settle({ status, head: received.slice(0, headEnd), text: received.slice(headEnd) })
   }
 
   #end(): void {

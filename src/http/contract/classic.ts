@@ -104,6 +104,7 @@ export const classic = {
     url: '/keys/:id',
     pool,
     scopes: ['leases'],
+    essential: true,
     errors: [],
     schema: {
       summary: 'Give a key back',
@@ -124,6 +125,7 @@ export const classic = {
     url: '/keepalive/:id',
     pool,
     scopes: ['leases', 'keys:write'],
+    essential: true,
     errors: [],
     schema: { summary: "Put a key's death off", response: { 200: Empty, 404: Empty } },
   },

@@ -38,6 +38,8 @@ export interface Route {
   pool?: string
   /** Codes that it may answer, beside those of every route. */
   errors: readonly ErrorCode[]
+  /** Answered in an overload too: it frees a key, keeps one for its holder, or tells how things are. */
+  essential?: true
   /** It heeds an Idempotency-Key. */
   repeatable?: true
   /** Headers of its answers, by status. */

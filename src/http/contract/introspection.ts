@@ -29,6 +29,7 @@ export const introspection = {
     method: 'POST',
     url: '/v1/introspect',
     scopes: ['introspect'],
+    essential: true,
     errors: [],
     consumes: 'application/x-www-form-urlencoded',
     schema: {
@@ -41,6 +42,7 @@ export const introspection = {
     method: 'GET',
     url: '/v1/verify',
     scopes: ['introspect'],
+    essential: true,
     accessTokenIn: 'x-access-token',
     errors: ['key_not_good', 'gateway_not_trusted', 'cannot_verify'],
     headers: { 204: ['X-Key-Id', 'X-Pool', 'X-Holder'] },

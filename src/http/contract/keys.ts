@@ -200,6 +200,7 @@ export const keys = {
     method: 'POST',
     url: `${KEYS}/:id/keepalive`,
     scopes: ['leases', 'keys:write'],
+    essential: true,
     errors: ['pool_not_found', 'key_not_found'],
     schema: {
       summary: "Put a key's death off",
@@ -211,6 +212,7 @@ export const keys = {
     method: 'DELETE',
     url: `${KEYS}/:id/lease`,
     scopes: ['leases:admin'],
+    essential: true,
     errors: ['pool_not_found', 'key_not_found', 'key_not_leased'],
     schema: {
       summary: 'Take a key from its holder',

@@ -149,6 +149,7 @@ export const leases = {
     method: 'DELETE',
     url: LEASES,
     scopes: ['leases:admin'],
+    essential: true,
     errors: ['pool_not_found'],
     schema: {
       summary: 'Take all keys from a holder',
@@ -168,6 +169,7 @@ export const leases = {
     method: 'POST',
     url: `${LEASES}/:leaseId/renew`,
     scopes: ['leases'],
+    essential: true,
     errors: [
       'pool_not_found',
       'lease_not_found',
@@ -187,6 +189,7 @@ export const leases = {
     method: 'POST',
     url: `${LEASES}/:leaseId/release`,
     scopes: ['leases'],
+    essential: true,
     errors: ['pool_not_found', 'lease_not_found'],
     schema: {
       summary: 'Release a lease',

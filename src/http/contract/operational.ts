@@ -31,6 +31,7 @@ export const operational = {
     method: 'GET',
     url: '/metrics',
     scopes: ['metrics'],
+    essential: true,
     errors: [],
     produces: 'text/plain',
     schema: { summary: "Figures in Prometheus' format", response: { 200: Type.String() } },
