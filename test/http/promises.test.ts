@@ -21,7 +21,7 @@ import { Document, fetchDocument, type OpenApi } from '../support/document.ts'
 import { type Answer, json, TestServer } from '../support/server.ts'
 import { SimulatedDisk } from '../support/simulated-disk.ts'
 
-const RUNS = Number(process.env.PROMISE_RUNS ?? 20)
+const RUNS = Number(process.env.PROMISE_RUNS ?? 40)
 const SEED = Number(process.env.PROMISE_SEED ?? 1)
 
 const fetched = await fetchDocument()

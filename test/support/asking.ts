@@ -16,6 +16,7 @@ export interface Request {
 }
 
 const POOLS = ['default', 'alpha', 'beta']
+const SERVER = { maxTotalKeys: 30_000, history: { keptMs: 60_000, records: 1000 } }
 /** How long a request may be made to wait, lest the test does. */
 const MAX_WAIT_MS = 10
 
@@ -241,7 +242,7 @@ export class Asker implements AsyncDisposable {
 
   static async start(document: Document): Promise<Asker> {
     const payloads = new Map<string, unknown>()
-    const server = await withPayloads(payloads, () => TestServer.start({ maxTotalKeys: 30_000 }))
+    const server = await withPayloads(payloads, () => TestServer.start(SERVER))
     const admin = { name: 'admin', scopes: ['admin'], pools: '*', lifetimeMs: null } as const
     const made = await server.access.create(admin)
     if (!('secret' in made)) throw new Error(made.code)
@@ -255,6 +256,7 @@ export class Asker implements AsyncDisposable {
     await make('PUT', '/v1/pools/alpha', { maxLeaseTotalMs: 200, maxKeys: 20 })
     await make('PUT', '/v1/pools/beta', { cooldownMs: 50, maxLeaseTtlMs: 70_000 })
     for (const pool of POOLS) await make('POST', `/v1/pools/${pool}/keys`, { count: 4 })
+    await make('POST', '/v1/tokens', { name: 'spare', scopes: ['read'], pools: '*' })
     return asker
   }
 
