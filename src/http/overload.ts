@@ -63,13 +63,19 @@ export class Overload {
   #isLooking = false
   /** Since the last look. */
   #wasAsked = false
+  readonly #stopwatch: () => number
+
+  /** `stopwatch` reads in ms. */
+  constructor(stopwatch: () => number) {
+    this.#stopwatch = stopwatch
+  }
 
   /** Every route that is registered from now on, and takes an access token, is held to this. */
   watch(app: FastifyInstance): void {
     app.addHook('onRoute', (route) => {
       if (!isSheddable(route as Partial<Route>)) return
       route.onRequest = (_request, reply, done) => {
-        const now = performance.now()
+        const now = this.#stopwatch()
         this.#wasAsked = true
         if (!this.#isLooking) this.#lookAgain(now)
         if (!this.#lateness.isOverload(now)) done()
@@ -88,7 +94,7 @@ export class Overload {
   }
 
   readonly #look = (): void => {
-    const now = performance.now()
+    const now = this.#stopwatch()
     this.#lateness.cameRound(now)
     this.#refuse(Math.ceil((now - this.#lookedAt) * REFUSALS_PER_MS))
     this.#isLooking = false

@@ -69,17 +69,18 @@ export class HttpServer {
     })
   }
 
-  /** With `tls` it speaks HTTPS; `trace` is told of each request. */
+  /** With `tls` it speaks HTTPS; `trace` is told of each request; by `stopwatch`, in ms, it knows an overload. */
   static async create(
     orchestrator: Orchestrator,
     access: Access,
     log: Log,
     tls: Tls | null = null,
     trace: ((request: TracedRequest) => void) | null = null,
+    stopwatch: () => number = () => performance.now(),
   ): Promise<HttpServer> {
     const server = new HttpServer(access, log, tls)
     if (trace !== null) traceRequests(server.#app, trace)
-    await server.#route(orchestrator, access)
+    await server.#route(orchestrator, access, new Overload(stopwatch))
     return server
   }
 
@@ -97,7 +98,7 @@ export class HttpServer {
     await this.#app.close()
   }
 
-  async #route(orchestrator: Orchestrator, access: Access): Promise<void> {
+  async #route(orchestrator: Orchestrator, access: Access, overload: Overload): Promise<void> {
     const app = this.#app
     for (const method of METHODS) {
       // Fastify would ask for a type of QUERY's body, before the 405.
@@ -110,7 +111,6 @@ export class HttpServer {
       allowed.set(url, [...(allowed.get(url) ?? []), ...[method].flat()])
     })
     app.decorateReply('errorCode', null)
-    const overload = new Overload()
     overload.watch(app)
     authorise(app, access)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {

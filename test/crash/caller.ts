@@ -1,11 +1,14 @@
 /** What the ack log calls a request, said over HTTP. */
 import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Drawn, Shown } from '../support/server.ts'
 import type { AckLog } from './ack-log.ts'
-import { Connection, type HttpAnswer } from '../support/connection.ts'
+import { Connection, type HttpAnswer, isShed } from '../support/connection.ts'
 import type { ShownKey } from './known.ts'
 import type { Request, Told } from './requests.ts'
 
+/** Before one who was refused in an overload asks again. */
+const SHED_MS = 50
 const KEYS = /^token_orchestrator_keys\{.*\} (\d+)$/gm
 
 /** A caller with a connection of its own, all of whose answers are logged. */
@@ -21,7 +24,11 @@ export class Caller {
   /** False: the server is gone. `quiet` as in `AckLog.answer`. */
   async ask(request: Request, quiet = false): Promise<boolean> {
     const attempt = this.#log.send(request, Date.now())
-    const answer = await send(this.#connection, request)
+    let answer = await send(this.#connection, request)
+    while (isShed(answer)) {
+      await sleep(SHED_MS)
+      answer = await send(this.#connection, request)
+    }
     if (answer === null) return false
     this.#log.answer(attempt, read(request, answer), Date.now(), quiet)
     return true

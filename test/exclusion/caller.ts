@@ -1,7 +1,7 @@
 /** One who leases keys over HTTP in every way there is, keeps them for a while, hangs up, and meddles. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Connection, type HttpAnswer } from '../support/connection.ts'
+import { Connection, type HttpAnswer, isShed } from '../support/connection.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
 import type { Asking, Held } from './history.ts'
 import type { Act, Pool, World } from './world.ts'
@@ -152,8 +152,9 @@ export class Caller {
   }
 
   /** The leases of an answer, which has been heard just now. */
-  #read(asking: Asking, { status, text }: HttpAnswer): Held[] {
-    assert(status < 500, text)
+  #read(asking: Asking, answer: HttpAnswer): Held[] {
+    const { status, text } = answer
+    assert(status < 500 || isShed(answer), text)
     const body = JSON.parse(text) as Partial<Granted> & { results?: { leases?: Granted[] }[] }
     const granted = body.results?.flatMap(({ leases }) => leases ?? []) ?? []
     if (body.leaseId !== undefined) granted.push(body as Granted)
@@ -287,10 +288,15 @@ export class Caller {
 
   /** A request whose answer is waited for. */
   async #tell(method: string, path: string, body?: object): Promise<HttpAnswer> {
-    const answer = await this.#connection.ask(method, path, body)
-    assert(answer !== null, 'the server has ended a connection')
-    assert(answer.status < 500, answer.text)
-    return answer
+    for (;;) {
+      const answer = await this.#connection.ask(method, path, body)
+      assert(answer !== null, 'the server has ended a connection')
+      if (!isShed(answer)) {
+        assert(answer.status < 500, answer.text)
+        return answer
+      }
+      await sleep(this.#random.below(100))
+    }
   }
 
   #saw(act: Act): void {

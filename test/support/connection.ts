@@ -82,3 +82,8 @@ export class Connection {
     asked?.(answer)
   }
 }
+
+/** Nothing was done, for the server was asked for too much: here one asks again. */
+export function isShed(answer: HttpAnswer | null): boolean {
+  return answer?.status === 503 && answer.text.includes('"code":"overloaded"')
+}
