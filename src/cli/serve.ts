@@ -68,7 +68,7 @@ export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<num
     throw error
   }
   orchestrator.whenDocumentsChange(() => access.refresh())
-  const server = await HttpServer.create(orchestrator, access, log, tls, tracing?.trace)
+  const server = await HttpServer.create(orchestrator, access, log, { tls, trace: tracing?.trace })
   let port
   try {
     port = await server.listen(config.host, config.port)

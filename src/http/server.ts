@@ -36,6 +36,15 @@ const FORM_TYPE = /^application\/x-www-form-urlencoded\s*(;|$)/i
 const FIELD = /^\w{1,24}$/
 const CLASSIC_KEY_PATH = /^\/(keys|keepalive)\/./
 
+export interface HttpServerOptions {
+  /** Null: it speaks plain HTTP. */
+  tls?: Tls | null
+  /** Told of each request. */
+  trace?: ((request: TracedRequest) => void) | undefined
+  /** In ms; by it an overload is known. */
+  stopwatch?: () => number
+}
+
 /** The HTTP side of a server: its routes, and what they have in common. */
 export class HttpServer {
   readonly #log: Log
@@ -69,17 +78,14 @@ export class HttpServer {
     })
   }
 
-  /** With `tls` it speaks HTTPS; `trace` is told of each request; by `stopwatch`, in ms, it knows an overload. */
   static async create(
     orchestrator: Orchestrator,
     access: Access,
     log: Log,
-    tls: Tls | null = null,
-    trace: ((request: TracedRequest) => void) | null = null,
-    stopwatch: () => number = () => performance.now(),
+    { tls = null, trace, stopwatch = () => performance.now() }: HttpServerOptions = {},
   ): Promise<HttpServer> {
     const server = new HttpServer(access, log, tls)
-    if (trace !== null) traceRequests(server.#app, trace)
+    if (trace !== undefined) traceRequests(server.#app, trace)
     await server.#route(orchestrator, access, new Overload(stopwatch))
     return server
   }

@@ -100,9 +100,8 @@ export class TestServer implements AsyncDisposable {
       orchestrator,
       access,
       new Log('debug', (line) => logged.push(line)),
-      null,
-      null,
-      () => 0, // whoever asks shares its event loop, so that its being late says nothing
+      // Whoever asks shares its event loop, so that its being late says nothing.
+      { stopwatch: () => 0 },
     )
     const port = await http.listen('127.0.0.1', 0)
     const agent = new Agent({ keepAlive: true, maxSockets })

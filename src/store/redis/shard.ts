@@ -1,5 +1,6 @@
 /** The calls to one shard of a pool: what is asked at about the same time goes in one. */
 import type { Clock } from '../../clock.ts'
+import { READS } from '../../engine/operations.ts'
 import { StoreFailure } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { MAX_WEIGHT, type Run } from './run.ts'
@@ -27,16 +28,7 @@ interface RunsAnswer extends Answer {
 }
 
 /** What may be done again without a difference. */
-const READS = new Set([
-  'show',
-  'showLease',
-  'list',
-  'listLeases',
-  'describe',
-  'recall',
-  'find',
-  'history',
-])
+const REPEATABLE = new Set<string>([...READS, 'find'])
 
 interface Pending {
   readonly run: Run
@@ -113,7 +105,7 @@ export class Shard {
       const pending = this.#queue[sent.length]!
       const taken = pending.run.take(MAX_WEIGHT - weight, this.uid)
       weight += taken.weight
-      onlyReads &&= taken.operations.every(({ op }) => READS.has(op))
+      onlyReads &&= taken.operations.every(({ op }) => REPEATABLE.has(op))
       const { before } = pending.run
       runs.push({ operations: taken.operations, ...(before.length > 0 && { before }) })
       sent.push(pending)
