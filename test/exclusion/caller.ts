@@ -1,7 +1,7 @@
 /** One who leases keys over HTTP in every way there is, keeps them for a while, hangs up, and meddles. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Connection, type HttpAnswer, isShed } from '../support/connection.ts'
+import { Connection, type HttpAnswer, insist, isShed } from '../support/connection.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
 import type { Asking, Held } from './history.ts'
 import type { Act, Pool, World } from './world.ts'
@@ -288,15 +288,9 @@ export class Caller {
 
   /** A request whose answer is waited for. */
   async #tell(method: string, path: string, body?: object): Promise<HttpAnswer> {
-    for (;;) {
-      const answer = await this.#connection.ask(method, path, body)
-      assert(answer !== null, 'the server has ended a connection')
-      if (!isShed(answer)) {
-        assert(answer.status < 500, answer.text)
-        return answer
-      }
-      await sleep(this.#random.below(100))
-    }
+    const answer = await insist(this.#connection, method, path, body)
+    assert(answer.status < 500, answer.text)
+    return answer
   }
 
   #saw(act: Act): void {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Scratch } from '../crash/scratch.ts'
-import { Connection, type HttpAnswer } from '../support/connection.ts'
+import { Connection, type HttpAnswer, insist } from '../support/connection.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
 import { dial, received } from '../support/server.ts'
 import { startTried } from './tried-server.ts'
@@ -32,8 +32,7 @@ class Owner {
   }
 
   async ask(method: string, path: string, body?: object): Promise<HttpAnswer> {
-    const answer = await this.#connection.ask(method, PATH + path, body)
-    assert(answer !== null)
+    const answer = await insist(this.#connection, method, PATH + path, body)
     assert(answer.status < 300, answer.text)
     return answer
   }

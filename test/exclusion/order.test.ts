@@ -1,7 +1,7 @@
 /** As many as may wait do so, each on a connection of his own, and are served in the order in which they came. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Connection, type HttpAnswer } from '../support/connection.ts'
+import { Connection, type HttpAnswer, insist } from '../support/connection.ts'
 import { startTried } from './tried-server.ts'
 
 const WAITERS = 10_000
@@ -18,8 +18,7 @@ interface Told {
   code: string
 }
 
-function bodyOf(answer: HttpAnswer | null): Told {
-  assert(answer !== null, 'the server has ended a connection')
+function bodyOf(answer: HttpAnswer): Told {
   return JSON.parse(answer.text) as Told
 }
 
@@ -29,14 +28,14 @@ test(`${WAITERS} who wait are served in their order, and no draw overtakes them`
   const owner = connect()
   const others = Array.from({ length: DRAWS }, connect)
   const crowd = Array.from({ length: WAITERS }, connect)
-  const wait = (connection: Connection): Promise<HttpAnswer | null> =>
-    connection.ask('POST', `${PATH}/leases`, { waitMs: 60_000 })
+  const wait = (connection: Connection): Promise<HttpAnswer> =>
+    insist(connection, 'POST', `${PATH}/leases`, { waitMs: 60_000 })
   const waiting = async (count: number): Promise<void> => {
-    const show = async (): Promise<string> => (await owner.ask('GET', PATH))!.text
+    const show = async (): Promise<string> => (await insist(owner, 'GET', PATH)).text
     while (!(await show()).includes(`"waiters":${count},`));
   }
   const start = performance.now()
-  const answers: Promise<HttpAnswer | null>[] = []
+  const answers: Promise<HttpAnswer>[] = []
   const groups: number[] = []
   while (answers.length < WAITERS) {
     const size = answers.length < SINGLES ? 1 : GROUP
@@ -49,10 +48,10 @@ test(`${WAITERS} who wait are served in their order, and no draw overtakes them`
   t.diagnostic(`all have come after ${((performance.now() - start) / 1000).toFixed(1)} s`)
   assert.equal(bodyOf(await wait(owner)).code, 'too_many_waiters')
   for (const count of CREATES) {
-    const draws = others.map((other) => other.ask('GET', '/keys'))
-    const created = await owner.ask('POST', '/keys', { count })
-    assert.equal(created?.status, 201)
-    for (const draw of await Promise.all(draws)) assert.equal(draw?.status, 404)
+    const draws = others.map((other) => insist(other, 'GET', '/keys'))
+    const created = await insist(owner, 'POST', '/keys', { count })
+    assert.equal(created.status, 201)
+    for (const draw of await Promise.all(draws)) assert.equal(draw.status, 404)
   }
   const told = (await Promise.all(answers)).map(bodyOf)
   let highest = 0

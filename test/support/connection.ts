@@ -1,7 +1,11 @@
+import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 const LENGTH = /\r\ncontent-length: (\d+)/i
 const STATUS_AT = 'HTTP/1.1 '.length
+/** Shorter than the server says: what is tested here is not his patience. */
+const SHED_MS = 20
 
 export interface HttpAnswer {
   status: number
@@ -86,4 +90,19 @@ export class Connection {
 /** Nothing was done, for the server was asked for too much: here one asks again. */
 export function isShed(answer: HttpAnswer | null): boolean {
   return answer?.status === 503 && answer.text.includes('"code":"overloaded"')
+}
+
+/** Asks again as long as the server is asked for too much, as it may be on a machine that others use as well. */
+export async function insist(
+  connection: Connection,
+  method: string,
+  path: string,
+  body?: object,
+): Promise<HttpAnswer> {
+  for (;;) {
+    const answer = await connection.ask(method, path, body)
+    assert(answer !== null, 'the server has ended a connection')
+    if (!isShed(answer)) return answer
+    await sleep(SHED_MS)
+  }
 }
