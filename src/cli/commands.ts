@@ -81,6 +81,14 @@ export const COMMANDS: Record<string, Listed> = {
       return { help: () => CHECK_HELP, run: check, shapes: [shapeOf('check', DATA_FLAGS)] }
     },
   },
+  migrate: {
+    usage: '',
+    summary: 'copy all pools, keys and leases to another data directory or Redis',
+    load: async () => {
+      const { migrate, MIGRATE_HELP, MIGRATE_FLAGS } = await import('./migrate.ts')
+      return { help: () => MIGRATE_HELP, run: migrate, shapes: [shapeOf('migrate', MIGRATE_FLAGS)] }
+    },
+  },
   completion: {
     usage: 'bash|zsh|fish',
     summary: 'write what completes commands in a shell',

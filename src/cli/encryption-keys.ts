@@ -6,7 +6,8 @@ import type { Log } from '../log.ts'
 import { KEY_BYTES, masterKeyId, MasterKeyError } from '../service/vault.ts'
 import { syncPath } from '../store/embedded/sqlite/database.ts'
 
-const OWN_FILE = 'encryption.key'
+/** In a data directory, where no other file is named. */
+export const OWN_FILE = 'encryption.key'
 const OTHERS = 0o077
 const HOW_TO = 'make one with "openssl rand -base64 32"'
 
@@ -33,7 +34,8 @@ export function encryptionKeys(
   return readKeys(file, log)
 }
 
-function readKeys(file: string, log: Log): Buffer[] {
+/** The keys in a file, the newest first. @throws ConfigError where it holds none. */
+export function readKeys(file: string, log: Log): Buffer[] {
   let lines
   try {
     lines = readFileSync(file, 'utf8').split('\n')

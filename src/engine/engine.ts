@@ -13,7 +13,7 @@ import {
 } from './operations.ts'
 import { contradiction, type Policy } from './policy.ts'
 import { perform, type Progress } from './perform.ts'
-import { Pool, UNSETTLED } from './pool.ts'
+import { Pool, type SavedPool, UNSETTLED } from './pool.ts'
 import type { Random } from './random.ts'
 import { RecordError } from './records.ts'
 import { MAX_POOL_NUMBER, State } from './rows.ts'
@@ -50,15 +50,6 @@ export class Run implements Progress {
     this.importing?.abandon()
     this.importing = null
   }
-}
-
-/** A pool as it is kept on disk. */
-export interface SavedPool {
-  number: number
-  name: string
-  policy: Policy
-  /** It is gone for everybody, and only its keys remain to be freed. */
-  closing: boolean
 }
 
 /** All pools, and the order in which their deadlines fall due. Instants are ms since the epoch. */
@@ -304,11 +295,12 @@ export class Engine {
    * Puts a pool from before a restart in its place, the lowest number first.
    * @throws RecordError where there is no such place.
    */
-  restorePool({ number, name, policy, closing }: SavedPool): void {
+  restorePool({ number, name, policy, closing, uid }: SavedPool): void {
     if (number < 1 || number > this.#maxPools) throw new RecordError(`pool ${number} has no place`)
     while (this.#byNumber.length < number) this.#byNumber.push(undefined)
     const pool = new Pool(number, name, policy, this.#tables)
     this.#byNumber[number] = pool
+    if (uid !== undefined) this.#tables.uids.set(number, uid)
     if (closing) this.#closing.push(pool)
     else this.#byName.set(name, pool)
   }
@@ -379,7 +371,8 @@ export class Engine {
 
   /** Notes for the journal that a pool is there, with its policy, or being drained. */
   #note({ number, name, policy }: Pool, closing = false): void {
-    const saved: SavedPool = { number, name, policy, closing }
+    const uid = this.#tables.uids.get(number)
+    const saved: SavedPool = { number, name, policy, closing, ...(uid !== undefined && { uid }) }
     this.#tables.unsaved?.set(`pool/${number}`, JSON.stringify(saved))
   }
 
@@ -391,6 +384,7 @@ export class Engine {
     this.#closing.pop()
     this.#tables.unsaved?.set(`pool/${pool.number}`, null)
     this.#byNumber[pool.number] = undefined
+    this.#tables.uids.delete(pool.number)
     this.#freeNumbers.push(pool.number)
   }
 }

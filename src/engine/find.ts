@@ -1,6 +1,7 @@
 /** Keys and leases by their ids as text. */
 import { REFUSED, type Refusal } from './errors.ts'
 import { parseKeyId, parseLeaseId } from './ids.ts'
+import { parsePackedLeaseId } from './packed-ids.ts'
 import type { Pool } from './pool.ts'
 
 const id = new Uint32Array(4)
@@ -13,5 +14,7 @@ export function findKey(pool: Pool, keyId: string, now: number): number {
 /** The slot of the key that the lease holds, or why it holds none. */
 export function findLease(pool: Pool, leaseId: string, now: number): number | Refusal {
   const lease = parseLeaseId(leaseId)
-  return lease === null ? REFUSED.lease_not_found : pool.findLease(lease, now)
+  if (lease !== null) return pool.findLease(lease, now)
+  const moved = parsePackedLeaseId(leaseId)
+  return moved === null ? REFUSED.lease_not_found : pool.findMovedLease(moved, now)
 }

@@ -99,9 +99,13 @@ const LEASE_ID_LENGTH = 32
 const HIGH = 2 ** 32
 
 /** A lease id taken apart: where to look, and what must be found there. */
-export interface LeaseRef {
+export interface LeaseRef extends LeaseSecret {
   slot: number
   token: number
+}
+
+/** 12 random bytes. */
+export interface LeaseSecret {
   secret0: number
   secret1: number
   secret2: number

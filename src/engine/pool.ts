@@ -2,8 +2,9 @@ import { ChangeKind } from './changes.ts'
 import { Deadlines } from './deadlines.ts'
 import type { HistoryDetail } from './history.ts'
 import { END_REASONS, REFUSED, type Refusal } from './errors.ts'
-import { type LeaseRef, randomKeyId } from './ids.ts'
+import { type LeaseRef, parseKeyId, randomKeyId } from './ids.ts'
 import type { PoolCounts } from './operations.ts'
+import { type PackedLease, unpackKeyId, unpackSecret } from './packed-ids.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import { NEVER, State } from './rows.ts'
@@ -19,6 +20,17 @@ export const UNSETTLED = -1
 const MAX_REAPED_PER_DRAW = 128
 
 const newId = new Uint32Array(4)
+
+/** A pool as it is kept on disk. */
+export interface SavedPool {
+  number: number
+  name: string
+  policy: Policy
+  /** It is gone for everybody, and only its keys remain to be freed. */
+  closing: boolean
+  /** Of one that came from a Redis: what lease ids of there call it. */
+  uid?: number
+}
 
 /**
  * The keys of one pool, by slot, and what can be done to them. A slot that comes from `find`, `findLease`
@@ -130,6 +142,16 @@ export class Pool {
     }
     const reason = END_REASONS[rows.endReason(slot)]!
     return reason === 'unknown' || !mine ? REFUSED.lease_ended : { code: 'lease_ended', reason }
+  }
+
+  /** The same by the id that a lease was given by a Redis, from which the pool came. */
+  findMovedLease({ uid, id, token, secret }: PackedLease, now: number): number | Refusal {
+    if (this.#tables.uids.get(this.number) !== uid) return REFUSED.lease_not_found
+    parseKeyId(unpackKeyId(id), newId)
+    const slot = this.find(newId, now)
+    if (slot !== 0)
+      return this.findLease({ slot, token: Number(token), ...unpackSecret(secret) }, now)
+    return Number(token) <= this.#tables.lastToken ? REFUSED.lease_ended : REFUSED.lease_not_found
   }
 
   /** Brings a key of this pool up to date. False: it has died. */

@@ -1,10 +1,11 @@
 import { KeyIndexFill, PARTS } from './key-index-fill.ts'
 import type { Detail } from './details.ts'
-import type { Engine, SavedPool } from './engine.ts'
+import type { Engine } from './engine.ts'
 import type { HistoryPart } from './history.ts'
 import type { SavedHolder } from './holders.ts'
 import type { SavedMemory } from './idempotency.ts'
 import { DEFAULT_POLICY } from './policy.ts'
+import type { SavedPool } from './pool.ts'
 import { endOfRecord, readRecord, RecordError } from './records.ts'
 
 /**

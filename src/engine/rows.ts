@@ -49,6 +49,7 @@ const LIVE = 1 << 24
 const REASON_SHIFT = 25 // 3 bits
 const REASON_MASK = 7 << REASON_SHIFT
 const UNSAVED = 1 << 28
+const MOVED = 1 << 29
 const TOKEN_MASK = 2 ** 21 - 1
 
 /** Whether what `Rows.read` has copied there is a live key under lease. */
@@ -197,6 +198,16 @@ export class Rows extends Table {
 
   setHold(slot: number, hold: number): void {
     this.words[slot * STRIDE + HOLD] = hold
+  }
+
+  /** Whether its last lease was given by a Redis, and is known by the id that it has there. */
+  isMoved(slot: number): boolean {
+    return (this.words[slot * STRIDE + FLAGS]! & MOVED) !== 0
+  }
+
+  setMoved(slot: number, moved: boolean): void {
+    const at = slot * STRIDE + FLAGS
+    this.words[at] = moved ? this.words[at]! | MOVED : this.words[at]! & ~MOVED
   }
 
   /** Notes that the row differs from what is saved of it. False: that was noted before. */

@@ -41,6 +41,8 @@ export class Tables {
   )
   readonly #documents = new Map<string, string>()
   readonly #disabledReasons = new Map<number, string>()
+  /** By number of a pool that came from a Redis: what lease ids of there call it. */
+  readonly uids = new Map<number, number>()
   /** How often each kind of change has happened since the start, by ChangeKind. */
   readonly changeCounts: number[] = CHANGE_NAMES.map(() => 0)
   /** Set by who wants to be told of each change, not only its count. */
@@ -125,6 +127,11 @@ export class Tables {
   /** It is saved already. */
   restoreDisabledReason(slot: number, reason: string): void {
     this.#disabledReasons.set(slot, reason)
+  }
+
+  /** The last fencing token. */
+  get lastToken(): number {
+    return this.#lastToken
   }
 
   /** The next fencing token: it needs no counter on disk, since time itself keeps it rising. */

@@ -52,6 +52,7 @@ export function grant(
   rows.setState(slot, State.leased)
   rows.setToken(slot, token)
   rows.setEndReason(slot, 0)
+  rows.setMoved(slot, false)
   rows.setUntil(slot, Math.min(now + ttlMs, after(now, policy.maxLeaseTotalMs)))
   holds.setTerms(rows.hold(slot), now, ttlMs, policy.expiredLeaseCooldownMs)
 }

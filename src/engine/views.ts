@@ -1,6 +1,7 @@
 /** What is told of a key or a lease. */
 import { formatKeyId, formatLeaseId } from './ids.ts'
 import type { HeldLease, Key, Lease } from './operations.ts'
+import { formatPackedLeaseId, packKeyId, packSecret } from './packed-ids.ts'
 import { NEVER, State, STATE_NAMES } from './rows.ts'
 import type { Tables } from './tables.ts'
 import { leaseEnd } from './transitions.ts'
@@ -11,15 +12,8 @@ export function leaseOf(tables: Tables, slot: number): Lease {
   const hold = rows.hold(slot)
   const token = rows.token(slot)
   const { value, name, metadata } = tables.details.get(slot)
-  const leaseId = formatLeaseId({
-    slot,
-    token,
-    secret0: holds.secretWord(hold, 0),
-    secret1: holds.secretWord(hold, 1),
-    secret2: holds.secretWord(hold, 2),
-  })
   return {
-    leaseId,
+    leaseId: leaseIdOf(tables, slot),
     keyId: formatKeyId(rows, slot),
     sealed: value === null ? null : value.sealed,
     name,
@@ -30,6 +24,21 @@ export function leaseOf(tables: Tables, slot: number): Lease {
     expiresAt: leaseEnd(rows, slot),
     keyExpiresAt: orNull(rows.expiresAt(slot)),
   }
+}
+
+/** As its holder was given it. */
+export function leaseIdOf({ rows, holds, uids }: Tables, slot: number): string {
+  const hold = rows.hold(slot)
+  const token = rows.token(slot)
+  const secret = {
+    secret0: holds.secretWord(hold, 0),
+    secret1: holds.secretWord(hold, 1),
+    secret2: holds.secretWord(hold, 2),
+  }
+  if (!rows.isMoved(slot)) return formatLeaseId({ slot, token, ...secret })
+  const uid = uids.get(rows.pool(slot))!
+  const id = packKeyId(formatKeyId(rows, slot))!
+  return formatPackedLeaseId({ uid, id, token: String(token), secret: packSecret(secret) })
 }
 
 /** The same for others, who may not know the lease's id. */

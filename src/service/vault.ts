@@ -39,6 +39,25 @@ export async function neededMasterKey(store: Store): Promise<string | null> {
   return text === null ? null : (JSON.parse(text) as SavedRing).masterKeyId
 }
 
+/**
+ * What of a store's documents goes with its keys to another store: without values the key ring is of no use there, and
+ * would keep servers without a master key away.
+ * @throws MasterKeyError where there are values that none of the master keys opens.
+ */
+export function documentsToCopy(
+  documents: ReadonlyMap<string, string>,
+  holdsValues: boolean,
+  masterKeys: readonly Buffer[],
+): ReadonlyMap<string, string> {
+  if (!holdsValues) return new Map([...documents].filter(([name]) => name !== DOCUMENT))
+  const text = documents.get(DOCUMENT)
+  const saved = text === undefined ? null : (JSON.parse(text) as SavedRing)
+  const master = masterKeys.find((key) => masterKeyId(key) === saved?.masterKeyId)
+  if (saved === null || master === undefined) throw missing(saved, masterKeys)
+  openRing(saved, master)
+  return documents
+}
+
 interface Ring {
   digestKey: Buffer
   dataKeys: Map<string, Buffer>

@@ -18,6 +18,8 @@ const SHARD_PARTS = [
   'leased-to-the-end',
   'cooling',
   'cooling-to-the-end',
+  /** By fencing token, of leases that an embedded store gave: the key id, and the slot that their id names. */
+  'moved',
   /** Leases of those who have given a name, oldest first. */
   'holders',
   /** By key id: value, name, metadata, why it is disabled. */
@@ -51,19 +53,15 @@ export class Layout {
 
   /** All keys of a pool's shard; they are in one slot. */
   shard(uid: number): string[] {
-    return SHARD_PARTS.map((part) => this.#part(uid, part))
+    return SHARD_PARTS.map((part) => this.part(uid, part))
   }
 
   /** Where it is said that the pool may have a key to give. */
   channel(uid: number): string {
-    return this.#part(uid, 'available')
+    return this.part(uid, 'available')
   }
 
-  digests(uid: number): string {
-    return this.#part(uid, 'digests')
-  }
-
-  #part(uid: number, part: (typeof SHARD_PARTS)[number]): string {
+  part(uid: number, part: (typeof SHARD_PARTS)[number]): string {
     return `${this.#prefix}:{${uid.toString(36)}}:${part}`
   }
 }

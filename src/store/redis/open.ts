@@ -29,12 +29,10 @@ export async function openRedis(
   events: StoreEvents,
   advise: (advice: string) => void,
 ): Promise<RedisStore> {
-  const links = await reach(address)
-  const connection = new Connection(links, replicas)
+  const connection = await connect(address, replicas)
   const layout = new Layout(prefix)
   const store = new RedisStore({ ...options, connection, layout }, events)
   try {
-    await checkVersion(connection)
     await checkFormat(connection, layout)
     for (const advice of await lookAtSettings(connection, replicas)) advise(advice)
     await store.start()
@@ -43,6 +41,21 @@ export async function openRedis(
     throw error
   }
   return store
+}
+
+/**
+ * @throws RedisError where it is too old.
+ * @throws StoreFailure where it cannot be reached or refuses.
+ */
+export async function connect(address: Address, replicas: number): Promise<Connection> {
+  const connection = new Connection(await reach(address), replicas)
+  try {
+    await checkVersion(connection)
+  } catch (error) {
+    connection.links.close()
+    throw error
+  }
+  return connection
 }
 
 /** One address may be that of a cluster's node. */
@@ -71,12 +84,24 @@ async function checkVersion(connection: Connection): Promise<void> {
   }
 }
 
-async function checkFormat(connection: Connection, { meta }: Layout): Promise<void> {
-  await connection.write(meta, 'HSETNX', 'format', FORMAT)
-  const format = Number(await connection.read(meta, 'HGET', 'format'))
-  if (format === FORMAT) return
+async function checkFormat(connection: Connection, layout: Layout): Promise<void> {
+  await connection.write(layout.meta, 'HSETNX', 'format', FORMAT)
+  await checkWhole(connection, layout)
+}
+
+/** @throws RedisError where there are no data, or none that this version reads, or not all. */
+export async function checkWhole(connection: Connection, { meta }: Layout): Promise<void> {
+  const told = await connection.read(meta, 'HMGET', 'format', 'incoming')
+  const [format, incoming] = told as (string | null)[]
+  if (typeof incoming === 'string') {
+    throw new RedisError(
+      'a migration to this Redis was broken off, so not all is there: run it again, or name another --redis-prefix.',
+    )
+  }
+  if (format === null) throw new RedisError('there are no data in Redis under this prefix.')
+  if (Number(format) === FORMAT) return
   throw new RedisError(
-    `what is in Redis is of format ${String(format)}, and this version reads ${String(FORMAT)}: ` +
+    `what is in Redis is of format ${format!}, and this version reads ${String(FORMAT)}: ` +
       'start the version that wrote it, or name another --redis-prefix.',
   )
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../../clock.ts'
 import { CHANGE_NAMES, type Change, type ChangeName } from '../../engine/changes.ts'
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import type { FoundLease, Operation, PoolCounts, Results } from '../../engine/operations.ts'
+import { packKeyId, unpackKeyId } from '../../engine/packed-ids.ts'
 import { type Policy, POOL_NAME } from '../../engine/policy.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
@@ -14,7 +15,6 @@ import {
   type StoreStats,
 } from '../store.ts'
 import type { Connection } from './connection.ts'
-import { packKeyId, unpackKeyId } from './ids.ts'
 import { type Known, KnownPools } from './known-pools.ts'
 import type { Layout } from './layout.ts'
 import { type Entry, Registry } from './registry.ts'
@@ -182,7 +182,7 @@ export class RedisStore implements Store {
 
   async holdsValues(): Promise<boolean> {
     const found = await this.#ofAll(({ uid }) =>
-      this.#connection.read(this.#layout.digests(uid), 'EXISTS'),
+      this.#connection.read(this.#layout.part(uid, 'digests'), 'EXISTS'),
     )
     return found.includes(1)
   }

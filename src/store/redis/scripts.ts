@@ -21,6 +21,15 @@ export const REMOVE_POOL = script(false, ['remove-pool'])
 export const PUT_DOCUMENT = script(false, ['put-document'])
 export const PULSE = script(false, ['pulse'])
 
+// Copies from and to other stores.
+const COPYING = ['head', 'rules', 'views']
+export const READ_COPIES = script(true, [...COPYING, 'read-copies'])
+export const PUT_COPIES = script(true, [...COPYING, 'put-copies'])
+export const BEGIN_SHARD = script(true, ['begin-shard'])
+export const BEGIN_COPY = script(false, ['begin-copy'])
+export const FILL_COPY = script(false, ['fill-copy'])
+export const END_COPY = script(false, ['end-copy'])
+
 function script(ofShard: boolean, files: string[]): Script {
   const parts = files.map((file) =>
     readFileSync(new URL(`lua/${file}.lua`, import.meta.url), 'utf8'),

@@ -12,16 +12,19 @@ import type {
   Result,
 } from '../../engine/operations.ts'
 import type { Random } from '../../engine/random.ts'
-import { formatUuid, randomKeyId } from '../../engine/ids.ts'
-import { State, STATE_NAMES } from '../../engine/rows.ts'
+import { formatLeaseId, formatUuid, parseLeaseId, randomKeyId } from '../../engine/ids.ts'
 import {
-  formatLeaseId,
+  formatPackedLeaseId,
+  type PackedLease,
   packKeyId,
-  parseLeaseId,
+  packSecret,
+  parsePackedLeaseId,
   randomChance,
   randomSecret,
   unpackKeyId,
-} from './ids.ts'
+  unpackSecret,
+} from '../../engine/packed-ids.ts'
+import { State, STATE_NAMES } from '../../engine/rows.ts'
 
 /** An operation with all that it takes from outside, chance included. */
 export interface WireOperation {
@@ -29,10 +32,13 @@ export interface WireOperation {
   [field: string]: unknown
 }
 
-/** Id, token, secret, holder, granted at, ends at, key expires at, sealed value, name, metadata. */
+/**
+ * Id, token, secret, holder, granted at, ends at, key expires at, sealed value, name, metadata; the slot that the id of
+ * one names that an embedded store gave.
+ */
 export type WireLease = [
   ...[string, string, string, string | null, number, number, number | null],
-  ...[string | null, string | null, string | null],
+  ...[string | null, string | null, string | null, string?],
 ]
 /** Id, token, holder, granted at, ends at. */
 type WireHeldLease = [string, string, string | null, number, number]
@@ -187,10 +193,10 @@ function refusalFromWire({ duplicate, ...refusal }: WireResult): Refusal {
 }
 
 function leaseFromWire(lease: WireLease, uid: number): Lease {
-  const [id, token, secret, holder, grantedAt, expiresAt, keyExpiresAt, sealed, name, metadata] =
-    lease
+  const [id, token, secret, holder, grantedAt, expiresAt, keyExpiresAt, ...rest] = lease
+  const [sealed, name, metadata, slot] = rest
   return {
-    leaseId: formatLeaseId({ uid, id, token, secret }),
+    leaseId: leaseIdFromWire({ uid, id, token, secret }, slot),
     keyId: unpackKeyId(id),
     sealed,
     name,
@@ -201,6 +207,12 @@ function leaseFromWire(lease: WireLease, uid: number): Lease {
     expiresAt,
     keyExpiresAt,
   }
+}
+
+export function leaseIdFromWire(lease: PackedLease, slot: string | undefined): string {
+  if (slot === undefined) return formatPackedLeaseId(lease)
+  const { token, secret } = lease
+  return formatLeaseId({ slot: Number(slot), token: Number(token), ...unpackSecret(secret) })
 }
 
 function heldFromWire([id, token, holder, grantedAt, expiresAt]: WireHeldLease): HeldLease {
@@ -241,8 +253,18 @@ function key(keyId: string): { id?: string } {
   return id === null ? {} : { id }
 }
 
-function lease(leaseId: string, uid: number): { id?: string; token?: string; secret?: string } {
-  const parsed = parseLeaseId(leaseId)
+/** Who has a lease that an embedded store gave knows the slot there, and not the key. */
+export function lease(
+  leaseId: string,
+  uid: number,
+): { id?: string; slot?: string; token?: string; secret?: string } {
+  const moved = parseLeaseId(leaseId)
+  if (moved !== null) {
+    const { slot, token } = moved
+    if (token === 0 || token > Number.MAX_SAFE_INTEGER) return {}
+    return { slot: String(slot), token: String(token), secret: packSecret(moved) }
+  }
+  const parsed = parsePackedLeaseId(leaseId)
   if (parsed?.uid !== uid) return {}
   return { id: parsed.id, token: parsed.token, secret: parsed.secret }
 }

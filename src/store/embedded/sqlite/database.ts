@@ -20,13 +20,16 @@ import {
   FORMAT_VERSION,
   HISTORY_FORMAT_VERSION,
   PAGE_BYTES,
-  SCHEMA,
+  TABLES,
+  UNFINISHED_ID,
 } from './format.ts'
 
 const PID_FILE = 'pid'
 const BACKUP_PREFIX = 'backup-'
 /** Overflowing pages are read when what they hold is replaced. */
 const CACHE_KIB = 16 * 1024
+/** Of SQLite's own write-ahead log, after which it is worked off while a copy is made. */
+const COPY_WAL_PAGES = 8000
 
 // Result codes of SQLite (sqlite.org/rescode.html), the extended ones without their upper bits.
 const FAULTS: Record<number, JournalFault> = {
@@ -59,6 +62,36 @@ export function journalError(error: unknown): JournalError {
  * @throws JournalError
  */
 export function openDatabase(directory: string, sync: boolean): DatabaseSync {
+  return open(directory, sync, prepare)
+}
+
+/**
+ * The same for a database that is to be made.
+ * @throws JournalError where there are data.
+ */
+export function openUnfinished(directory: string): DatabaseSync {
+  return open(directory, false, refuseFinished)
+}
+
+/** Nobody takes it for whole until it is finished. What is left of one that never was is gone. */
+export function beginUnfinished(database: DatabaseSync, directory: string): void {
+  for (const name of tablesOf(database)) database.exec(`DROP TABLE ${name}`)
+  makeTables(database, directory, UNFINISHED_ID)
+  database.exec(`PRAGMA wal_autocheckpoint = ${COPY_WAL_PAGES}`)
+}
+
+/** Brings it to disk, and from then on it is one like any other. */
+export function finishDatabase(database: DatabaseSync, directory: string): void {
+  database.exec('PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)')
+  database.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA wal_checkpoint(TRUNCATE)`)
+  syncPath(directory)
+}
+
+function open(
+  directory: string,
+  sync: boolean,
+  prepare: (database: DatabaseSync, directory: string) => void,
+): DatabaseSync {
   try {
     makeDirectory(directory)
     const database = lockDatabase(directory)
@@ -90,6 +123,12 @@ export function closeDatabase(database: DatabaseSync, directory: string): void {
 /** Makes sure that a file is a database of this program, in a format that it knows. */
 export function checkFormat(database: DatabaseSync): void {
   const id = pragma(database, 'application_id')
+  if (id === UNFINISHED_ID) {
+    throw new JournalError(
+      'foreign',
+      'a migration to here was broken off: run it again, or delete the file',
+    )
+  }
   if (id !== APPLICATION_ID) {
     throw new JournalError('foreign', 'the file was not made by Token Orchestrator')
   }
@@ -179,8 +218,23 @@ function prepare(database: DatabaseSync, directory: string): void {
   const isNew = database.prepare('SELECT 1 FROM sqlite_schema').get() === undefined
   if (!isNew) checkFormat(database)
   database.exec('PRAGMA journal_mode = WAL')
-  if (!isNew) return
-  database.exec(`BEGIN; ${SCHEMA} COMMIT`)
+  if (isNew) makeTables(database, directory, APPLICATION_ID)
+}
+
+function refuseFinished(database: DatabaseSync): void {
+  if (tablesOf(database).length > 0 && pragma(database, 'application_id') !== UNFINISHED_ID) {
+    throw new JournalError('foreign', 'there are data already: move them away, or name another')
+  }
+  database.exec('PRAGMA journal_mode = WAL')
+}
+
+function tablesOf(database: DatabaseSync): string[] {
+  const named = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all()
+  return named.map(({ name }) => String(name))
+}
+
+function makeTables(database: DatabaseSync, directory: string, applicationId: number): void {
+  database.exec(`BEGIN; ${TABLES} PRAGMA application_id = ${applicationId}; COMMIT`)
   syncPath(directory)
 }
 

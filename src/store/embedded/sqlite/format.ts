@@ -9,6 +9,8 @@ import { JournalError } from '../journal.ts'
 export const DATABASE_FILE = 'state.db'
 /** Tells our files from those of other programs: "TOK1". */
 export const APPLICATION_ID = 0x544f4b31
+/** Of one in the making, which no server may take for whole: "TOK0". */
+export const UNFINISHED_ID = 0x544f4b30
 /** A program reads the formats it knows, and refuses all others. */
 export const FORMAT_VERSION = 1
 /** The same and a history: an older program would go on without telling it anything. */
@@ -20,11 +22,10 @@ export const HISTORY_FORMAT_VERSION = 2
  */
 export const PAGE_BYTES = 2048
 
-export const SCHEMA = `
+export const TABLES = `
   CREATE TABLE journal (sequence INTEGER PRIMARY KEY, changes BLOB NOT NULL);
   CREATE TABLE chunks (number INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, records BLOB NOT NULL);
   CREATE TABLE entries (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
-  PRAGMA application_id = ${APPLICATION_ID};
   PRAGMA user_version = ${FORMAT_VERSION};
 `
 

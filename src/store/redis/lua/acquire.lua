@@ -1,4 +1,5 @@
 local function grant(id, row, ttlMs, secret, holder)
+  forget_moved(row)
   lastToken = math.max(lastToken + 1, now * 1000)
   row[STATE], row[TOKEN], row[REASON] = LEASED, lastToken, false
   row[UNTIL] = math.min(now + ttlMs, after(now, policy.maxLeaseTotalMs))

@@ -3,9 +3,9 @@ local function disable_for(id, row, reason)
   set_detail(id, row, { detail[1], detail[2], detail[3], detail[4], reason })
 end
 
--- { id, token, secret, outcome, retryAfterMs, reason } -> { released, reason }
+-- { id or slot, token, secret, outcome, retryAfterMs, reason } -> { released, reason }
 function operations.release(operation)
-  local row, refused = find_lease(operation.id, operation.token, operation.secret)
+  local row, refused = find_lease(operation)
   if not row then
     if refused.code ~= 'lease_ended' then return refused end
     return { released = false, reason = refused.reason or 'unknown' }

@@ -7,9 +7,9 @@ local function keep_alive(row)
   row[KEPT], row[EXPIRES] = now, after(now, lifetimeMs)
 end
 
--- { id, token, secret, ttlMs, keepAlive } -> { lease }
+-- { id or slot, token, secret, ttlMs, keepAlive } -> { lease }
 function operations.renew(operation)
-  local row, refused = find_lease(operation.id, operation.token, operation.secret)
+  local row, refused = find_lease(operation)
   if not row then return refused end
   if operation.ttlMs and operation.ttlMs > policy.maxLeaseTtlMs then return { code = 'ttl_too_long' } end
   local ttlMs = operation.ttlMs or row[TTL]

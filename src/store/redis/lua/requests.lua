@@ -17,7 +17,7 @@ local function as_of_now(reference)
   if reference.result then return reference.result end
   local leases, first = {}, nil
   for _, named in ipairs(reference.leases or { reference.lease }) do
-    local row, refused = find_lease(named[1], named[2], named[3])
+    local row, refused = find_lease({ id = named[1], token = named[2], secret = named[3] })
     if row then leases[#leases + 1] = lease_of(named[1], row) end
     first = first or refused
   end

@@ -6,7 +6,8 @@
 local CREATED, KEPT, EXPIRES, UNTIL, TOKEN, FAILURES, STATE, FLAGS, REASON = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local GRANTED, TTL, LOST, SECRET, HOLDER = 10, 11, 12, 13, 14
 local DISABLED_STATE, COOLING, LEASED, AVAILABLE = 0, 1, 2, 3
-local DISABLED, OWN_LIFETIME, DETAILED = 1, 2, 4 -- flags
+local DISABLED, OWN_LIFETIME, DETAILED, MOVED = 1, 2, 4, 8 -- flags
+local ID_LENGTH = 22
 local NEVER = 2 ^ 48 - 1
 local MAX_FAILURES = 255
 
@@ -54,6 +55,13 @@ end
 local function changed(kind, id, row)
   counts[kind] = (counts[kind] or 0) + 1
   if request.changes then changes[#changes + 1] = { kind, id, decimal(row[TOKEN]) } end
+end
+
+-- Its last lease was given by an embedded store, and has that one's id as long as this is not forgotten.
+local function forget_moved(row)
+  if not has(row, MOVED) then return end
+  redis.call('HDEL', K_MOVED, decimal(row[TOKEN]))
+  set_flag(row, MOVED, false)
 end
 
 local function holder_entry(id, row)
@@ -113,6 +121,7 @@ local function end_key(id, row, reason)
     if detail[2] then redis.call('HDEL', K_DIGESTS, detail[2]) end
     redis.call('HDEL', K_DETAILS, id)
   end
+  forget_moved(row)
   redis.call('HDEL', K_ROWS, id)
   redis.call('ZREM', row.place, id)
   redis.call('ZREM', K_INDEX, id)
@@ -139,10 +148,20 @@ local function ended(reason)
   return { code = 'lease_ended', reason = reason or nil }
 end
 
--- The key that the lease holds; else nil, and why it holds none.
-local function find_lease(id, token, secret)
+-- The key that a lease holds, { id, token, secret }; else nil, and why it holds none. One that an embedded store gave
+-- names a slot in place of the key, and has its id from then on.
+local function find_lease(lease)
+  local token, secret = tonumber(lease.token), lease.secret
+  if lease.slot then
+    local moved = redis.call('HGET', K_MOVED, lease.token)
+    if not moved or moved:sub(ID_LENGTH + 1) ~= lease.slot then
+      local last = tonumber(redis.call('HGET', K_META, 'moved') or 0)
+      return nil, token <= last and ended() or { code = 'lease_not_found' }
+    end
+    lease.id = moved:sub(1, ID_LENGTH)
+  end
+  local id = lease.id
   if not id then return nil, { code = 'lease_not_found' } end
-  token = tonumber(token)
   local row = find(id)
   local last, reason
   if row then

@@ -5,9 +5,9 @@ function operations.show(operation)
   return { key = key_of(operation.id, row) }
 end
 
--- { id, token, secret } -> { lease }
+-- { id or slot, token, secret } -> { lease }
 function operations.showLease(operation)
-  local row, refused = find_lease(operation.id, operation.token, operation.secret)
+  local row, refused = find_lease(operation)
   return row and { lease = lease_of(operation.id, row) } or refused
 end
 

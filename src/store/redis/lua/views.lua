@@ -21,9 +21,11 @@ end
 
 local function lease_of(id, row)
   local detail = detail_of(id, row)
+  local moved = has(row, MOVED) and redis.call('HGET', K_MOVED, decimal(row[TOKEN]))
   return {
     id, decimal(row[TOKEN]), row[SECRET], row[HOLDER] or cjson.null, row[GRANTED], lease_end(row),
     or_null(row[EXPIRES]), detail[1] or cjson.null, detail[3] or cjson.null, detail[4] or cjson.null,
+    moved and moved:sub(ID_LENGTH + 1) or nil,
   }
 end
 

@@ -1,5 +1,6 @@
-/** Ids of keys and leases as they are kept in Redis, and as callers know them. */
-import type { Random } from '../../engine/random.ts'
+/** Ids of keys and leases as Redis keeps them, and as callers know them. Leases keep theirs wherever they go. */
+import type { LeaseSecret } from './ids.ts'
+import type { Random } from './random.ts'
 
 // In the order of their codes, so that packed ids have the order of the ids.
 const DIGITS = '-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz'
@@ -9,7 +10,7 @@ const PAIRS = Array.from({ length: 4096 }, (_, bits) => DIGITS[bits >>> 6]! + DI
 const TRIPLES = new Map(PAIRS.map((pair, bits) => [pair, bits.toString(16).padStart(3, '0')]))
 
 const UID_DIGITS = 5
-const ID_DIGITS = 22
+export const ID_DIGITS = 22
 const TOKEN_DIGITS = 9
 const SECRET_DIGITS = 16
 const LEASE_ID = /^[\w-]{52}$/
@@ -30,7 +31,7 @@ export function unpackKeyId(packed: string): string {
 }
 
 /** A lease id taken apart: the pool, the key, and what must be found there. */
-export interface LeaseRef {
+export interface PackedLease {
   uid: number
   id: string
   /** Too long for a number in Lua's JSON. */
@@ -39,12 +40,12 @@ export interface LeaseRef {
 }
 
 /** A lease id is looked up, not searched, and who has not been given it cannot guess it. */
-export function formatLeaseId({ uid, id, token, secret }: LeaseRef): string {
+export function formatPackedLeaseId({ uid, id, token, secret }: PackedLease): string {
   return digits(uid, UID_DIGITS) + id + digits(Number(token), TOKEN_DIGITS) + secret
 }
 
 /** Null: the text cannot be a lease id. */
-export function parseLeaseId(text: string): LeaseRef | null {
+export function parsePackedLeaseId(text: string): PackedLease | null {
   if (!LEASE_ID.test(text)) return null
   const id = text.slice(UID_DIGITS, UID_DIGITS + ID_DIGITS)
   const token = numberOf(text.slice(UID_DIGITS + ID_DIGITS, -SECRET_DIGITS))
@@ -58,6 +59,25 @@ export function randomSecret(random: Random): string {
   let secret = ''
   for (let word = 0; word < 4; word++) secret += digits(random.uint32() & 0xffffff, 4)
   return secret
+}
+
+export function packSecret({ secret0, secret1, secret2 }: LeaseSecret): string {
+  return (
+    digits(secret0 >>> 8, 4) +
+    digits(((secret0 & 0xff) << 16) | (secret1 >>> 16), 4) +
+    digits(((secret1 & 0xffff) << 8) | (secret2 >>> 24), 4) +
+    digits(secret2 & 0xffffff, 4)
+  )
+}
+
+export function unpackSecret(secret: string): LeaseSecret {
+  const part = (at: number): number => numberOf(secret.slice(at, at + 4))
+  const [a, b, c, d] = [part(0), part(4), part(8), part(12)]
+  return {
+    secret0: ((a << 8) | (b >>> 16)) >>> 0,
+    secret1: ((b << 16) | (c >>> 8)) >>> 0,
+    secret2: ((c << 24) | d) >>> 0,
+  }
 }
 
 /** A uniform number in [0, 1) that Lua reads as it is written. */
