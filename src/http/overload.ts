@@ -12,6 +12,8 @@ const LOOK_MS = 10
 const LATE_MS = 100
 /** So long it may be late all the time: a burst is worked off. */
 const PATIENCE_MS = 500
+/** So few in a turn of the loop are not what makes it late, but other programs on the machine: to refuse them helps nobody. */
+const FEW = 16
 /** A refusal takes a good part of the work that a lease does, so that refusing all at once would leave none. */
 const REFUSALS_PER_MS = 2
 /** Who comes when so many wait to be refused is not even told. */
@@ -33,6 +35,8 @@ export class Lateness {
   #dueAt = Infinity
   /** Infinity: it was in time when it last came round. */
   #lateSince = Infinity
+  /** How many have asked since it last came round. */
+  #asked = 0
 
   /** The event loop should come round by then. */
   expect(instant: number): void {
@@ -44,10 +48,12 @@ export class Lateness {
     if (now - this.#dueAt <= LATE_MS) this.#lateSince = Infinity
     else if (this.#lateSince === Infinity) this.#lateSince = this.#dueAt
     this.#dueAt = Infinity
+    this.#asked = 0
   }
 
-  /** Whether who asks now has waited too long already, as have others for a while. */
-  isOverload(now: number): boolean {
+  /** Somebody asks. Returns whether he is one of many, and has waited too long already, as have others for a while. */
+  isTooMany(now: number): boolean {
+    if (++this.#asked <= FEW) return false
     return now - this.#dueAt > LATE_MS && now - this.#lateSince > PATIENCE_MS
   }
 }
@@ -78,7 +84,7 @@ export class Overload {
         const now = this.#stopwatch()
         this.#wasAsked = true
         if (!this.#isLooking) this.#lookAgain(now)
-        if (!this.#lateness.isOverload(now)) done()
+        if (!this.#lateness.isTooMany(now)) done()
         else if (this.#waiting.length < MAX_WAITING) this.#waiting.push(reply)
         else this.#hangUp(reply)
       }
