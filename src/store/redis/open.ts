@@ -1,7 +1,7 @@
 /** Connects to Redis, and looks whether it will do. */
 import type { Address } from './address.ts'
 import { Connection } from './connection.ts'
-import { FORMAT, Layout } from './layout.ts'
+import { FORMAT, HISTORY_FORMAT, Layout } from './layout.ts'
 import { type Links, linksTo } from './links.ts'
 import { RedisError } from './redis-error.ts'
 import { RedisStore, type RedisStoreOptions } from './redis-store.ts'
@@ -74,9 +74,9 @@ async function checkVersion(connection: Connection): Promise<void> {
 async function checkFormat(connection: Connection, { meta }: Layout): Promise<void> {
   await connection.write(meta, 'HSETNX', 'format', FORMAT)
   const format = Number(await connection.read(meta, 'HGET', 'format'))
-  if (format === FORMAT) return
+  if (format === FORMAT || format === HISTORY_FORMAT) return
   throw new RedisError(
-    `what is in Redis is of format ${String(format)}, and this version reads ${String(FORMAT)}: ` +
+    `what is in Redis is of format ${String(format)}, and this version reads ${String(FORMAT)} and ${String(HISTORY_FORMAT)}: ` +
       'start the version that wrote it, or name another --redis-prefix.',
   )
 }

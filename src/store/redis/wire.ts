@@ -1,4 +1,5 @@
 /** Operations as the script takes them, and its results as callers know them. */
+import type { Change, ChangeName } from '../../engine/changes.ts'
 import type { Refusal } from '../../engine/errors.ts'
 import type {
   AcquireOperation,
@@ -14,6 +15,7 @@ import type {
 import type { Random } from '../../engine/random.ts'
 import { formatUuid, randomKeyId } from '../../engine/ids.ts'
 import { State, STATE_NAMES } from '../../engine/rows.ts'
+import { historyFromWire, historyToWire, type WireHistory } from './history.ts'
 import {
   formatLeaseId,
   packKeyId,
@@ -37,6 +39,8 @@ export type WireLease = [
 /** Id, token, holder, granted at, ends at. */
 type WireHeldLease = [string, string, string | null, number, number]
 
+export type WireChange = [kind: ChangeName, id: string, token: string]
+
 type WireKey = Omit<Key, 'keyId' | 'state' | 'lease'> & {
   id: string
   state: State
@@ -46,7 +50,7 @@ type WireKey = Omit<Key, 'keyId' | 'state' | 'lease'> & {
 /** Lua has one word for an empty list and an empty object. */
 type List<T> = T[] | Record<string, never>
 
-export interface WireResult {
+export interface WireResult extends Partial<WireHistory> {
   code?: Refusal['code']
   reason?: string
   duplicate?: { index: number; id?: string; firstIndex?: number }
@@ -63,6 +67,8 @@ export interface WireResult {
   nextCursor?: string | null
   results?: List<WireResult> | null
   counts?: PoolCounts
+  /** The pool that was emptied before that one, where the history is not there. */
+  before?: number
 }
 
 /** An empty list is an object. */
@@ -77,10 +83,11 @@ export function toWire(operation: Operation, uid: number, random: Random): WireO
         op: 'create',
         ids: Array.from({ length: operation.count }, () => newId(random)),
         lifetimeMs: operation.lifetimeMs,
+        by: operation.by,
       }
     case 'import': {
       const keys = operation.keys.map((key) => newKey(key, random))
-      return { op: 'import', keys, skip: operation.onDuplicate === 'skip' }
+      return { op: 'import', keys, skip: operation.onDuplicate === 'skip', by: operation.by }
     }
     case 'acquire':
       return { ...acquireToWire(operation, operation.count ?? 1, random), begun: false }
@@ -96,15 +103,18 @@ export function toWire(operation: Operation, uid: number, random: Random): WireO
       return { op: 'showLease', ...lease(operation.leaseId, uid) }
     case 'unblock': {
       const held = operation.leaseId === undefined ? undefined : lease(operation.leaseId, uid)
-      return { op: 'unblock', ...key(operation.keyId), lease: held }
+      return { op: 'unblock', ...key(operation.keyId), lease: held, by: operation.by }
     }
     case 'history':
-      return { op: operation.op }
+      return { op: 'history', ...key(operation.keyId), ...historyToWire(operation) }
     case 'revoke':
     case 'keepAlive':
-    case 'remove':
+    case 'remove': {
+      const { op, keyId, by } = operation
+      return { op, ...key(keyId), by }
+    }
     case 'show':
-      return { op: operation.op, ...key(operation.keyId) }
+      return { op: 'show', ...key(operation.keyId) }
     case 'update': {
       const { keyId, coolingUntil, ...changes } = operation
       return { ...changes, ...key(keyId), endCooldown: coolingUntil === null }
@@ -168,6 +178,7 @@ export function fromWire(result: WireResult, uid: number): Result {
     if (result.results === null) return { results: null }
     return { results: listOf(result.results).map((one) => fromWire(one, uid)) }
   }
+  if (result.records !== undefined) return historyFromWire(result as WireHistory)
   return result as Result
 }
 
@@ -177,6 +188,10 @@ export function leasesFromWire(leases: List<WireLease>, uid: number): Lease[] {
 
 export function foundFromWire({ found }: WireResult, pool: string): FoundLease[] {
   return found ? [{ pool, ...heldFromWire(found) }] : []
+}
+
+export function changeFromWire([kind, id, token]: WireChange, pool: string): Change {
+  return { kind, pool, keyId: unpackKeyId(id), fencingToken: Number(token) }
 }
 
 function refusalFromWire({ duplicate, ...refusal }: WireResult): Refusal {
