@@ -8,11 +8,19 @@ import { TokenOrchestrator } from '../../src/client/client.ts'
 import { Command, listeningPort, ROOT } from '../support/command.ts'
 import { blocksIn } from '../support/shown-commands.ts'
 
+const QUIET = ['--no-audit', '--no-fund', '--prefer-offline', '--no-package-lock']
+
+interface Manifest {
+  version: string
+  engines: { node: string }
+}
+
 interface Packed {
   filename: string
   files: { path: string; mode: number }[]
 }
 
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Manifest
 const folder = mkdtempSync(join(tmpdir(), 'token-orchestrator-'))
 const bin = join(folder, 'node_modules', '.bin', 'token-orchestrator')
 after(() => {
@@ -52,15 +60,17 @@ suite('the package', () => {
   })
 
   test('installs into an empty folder', async () => {
-    const quiet = ['--no-audit', '--no-fund', '--prefer-offline', '--no-package-lock']
-    await run('npm', ['install', ...quiet, join(folder, packed.filename)])
+    await run('npm', ['install', '--omit=dev', ...QUIET, join(folder, packed.filename)])
   })
 
-  test('knows its version', async () => {
-    const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
-      version: string
-    }
-    assert.equal(await run(bin, ['--version']), `${manifest.version}\n`)
+  test('knows its version, as do the lock, the changelog and who says how to install it', async () => {
+    const { version } = manifest
+    assert.equal(await run(bin, ['--version']), `${version}\n`)
+    const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
+    assert.equal((JSON.parse(read('package-lock.json')) as Manifest).version, version)
+    assert.equal(/^## (\S+)/m.exec(read('CHANGELOG.md'))![1], version)
+    const [, shown] = /npm install --global (\S+)/.exec(read('docs/operations.md'))!
+    assert.equal(shown, packed.filename)
   })
 
   test('serves', async () => {
@@ -73,6 +83,27 @@ suite('the package', () => {
     for (const path of ['/openapi.json', '/docs/swagger-ui-bundle.js', '/dashboard/main.js']) {
       assert.equal((await fetch(`${origin}${path}`)).status, 200)
     }
+    command.kill('SIGTERM')
+    assert.equal(await command.code, 0)
+  })
+
+  test('runs on the oldest Node that it says it does', async () => {
+    const oldest = `${/^>=([\d.]+)$/.exec(manifest.engines.node)![1]}.0`
+    const home = join(folder, 'oldest')
+    const binaries = `node-${process.platform}-${process.arch}`
+    await run('npm', ['install', ...QUIET, '--prefix', home, `${binaries}@${oldest}`])
+    const node = join(home, 'node_modules', binaries, 'bin', 'node')
+    assert.equal(await run(node, ['--version']), `v${oldest}\n`)
+    const main = join(folder, 'node_modules/token-orchestrator/dist/cli/main.js')
+    const args = [main, 'serve', '--data-dir', join(folder, 'data'), '--port', '0']
+    await using command = new Command(node, args, { cwd: folder })
+    const url = `http://127.0.0.1:${await listeningPort(command)}`
+    assert.equal((await fetch(`${url}/keys`, { method: 'POST' })).status, 201)
+    const code = `import { TokenOrchestrator } from 'token-orchestrator/client'
+      const client = new TokenOrchestrator({ url: '${url}' })
+      console.log(await client.withKey('default', (lease) => lease.keyId.length))`
+    writeFileSync(join(folder, 'oldest.mjs'), code)
+    assert.equal(await run(node, ['oldest.mjs']), '36\n')
     command.kill('SIGTERM')
     assert.equal(await command.code, 0)
   })
