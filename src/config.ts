@@ -29,8 +29,8 @@ export interface Config {
   leaseTtlMs: number | undefined
   maxKeys: number | undefined
   maxTotalKeys: number
-  /** 0: no history is kept. */
-  historyMs: number
+  /** 0: no history is kept. Undefined: nor is it, but where Redis has one already. */
+  historyMs: number | undefined
   historyRecords: number
   /** Undefined: the server makes a key of its own. */
   encryptionKeyFile: string | undefined
@@ -162,6 +162,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'history',
     placeholder: 'DURATION',
     fallback: '0',
+    isOptional: true,
     help: 'how long it is kept who held which key when; 0: not at all',
     must: '0 or a duration like 24h, up to 10 years',
     parse: (text) => (text === '0' ? 0 : duration().parse(text)),
@@ -170,7 +171,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     flag: 'history-records',
     placeholder: 'NUMBER',
     fallback: '4000000',
-    help: 'changes that the history holds, of 64 bytes each; the oldest go first',
+    help: 'changes that the history holds, with --redis that of each pool; the oldest go first',
     ...wholeNumber(1000, 64_000_000),
   },
   encryptionKeyFile: {
@@ -234,12 +235,9 @@ export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config {
   const flags = readFlags(args)
   const entries = SETTING_ENTRIES.map(([name, setting]) => [name, readSetting(setting, flags, env)])
   const config = Object.fromEntries(entries) as Config
-  const { host, tlsCert, tlsKey, behindProxy, redis, memory, historyMs } = config
+  const { host, tlsCert, tlsKey, behindProxy, redis, memory } = config
   if (redis !== undefined && memory) {
     throw new ConfigError('--redis and --memory are two places for the state: give one of them.')
-  }
-  if (redis !== undefined && historyMs > 0) {
-    throw new ConfigError('--history is not kept in Redis yet: leave it out, or leave --redis out.')
   }
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     throw new ConfigError('--tls-cert and --tls-key go together: give both, or none.')

@@ -155,7 +155,7 @@ async function openStore(
 
 async function openShared(
   urls: readonly string[],
-  { redisPrefix, redisReplicas }: Config,
+  config: Config,
   clock: SystemClock,
   events: StoreEvents,
   log: Log,
@@ -173,8 +173,9 @@ async function openShared(
   }
   const setting = {
     address,
-    prefix: redisPrefix,
-    replicas: redisReplicas,
+    prefix: config.redisPrefix,
+    replicas: config.redisReplicas,
+    history: config.historyMs === undefined ? undefined : historyLimits(config),
     maxPools: MAX_POOLS,
     clock,
     random: new SystemRandom(),
@@ -190,7 +191,7 @@ async function openShared(
 }
 
 function openDurable(
-  { dataDir, durability, historyMs }: Config,
+  { dataDir, durability, historyMs = 0 }: Config,
   limits: TableLimits,
   clock: Clock,
   events: StoreEvents,
@@ -211,7 +212,7 @@ function openDurable(
   )
 }
 
-function historyLimits({ historyMs, historyRecords }: Config): HistoryLimits | null {
+function historyLimits({ historyMs = 0, historyRecords }: Config): HistoryLimits | null {
   return historyMs === 0 ? null : { keptMs: historyMs, records: historyRecords }
 }
 

@@ -3,11 +3,19 @@
  * one change. A change that time brings has none: it follows from the record before it, as it follows from a row.
  */
 import { CHANGE_NAMES, ChangeKind } from './changes.ts'
+import {
+  DETAILS,
+  type HistoryDetail,
+  historyCursor,
+  type HistoryPlace,
+  type HistoryRecord,
+  parseHistoryCursor,
+  tell,
+} from './history-entries.ts'
 import { HistoryNames } from './history-names.ts'
 import type { HistoryEntry } from './operations.ts'
 import { reserve, reserveRows } from './reserve.ts'
-import { NEVER, type Rows, State } from './rows.ts'
-import { OUTCOMES } from './transitions.ts'
+import { type Rows, State } from './rows.ts'
 import type { Save } from './unsaved.ts'
 
 export interface HistoryLimits {
@@ -16,10 +24,6 @@ export interface HistoryLimits {
   /** The oldest goes where there would be more. */
   records: number
 }
-
-/** What a change says beside its kind; the place is the number in a record. */
-const DETAILS = ['', ...OUTCOMES, 'disabled', 'enabled'] as const
-export type HistoryDetail = (typeof DETAILS)[number]
 
 /** Records as they are saved: `records` are those from `first` to `last`, and those before `tail` are gone. */
 export interface HistoryPart {
@@ -142,12 +146,13 @@ export class History {
     for (let looks = 0; this.#holds(number); looks++) {
       const at = this.#place(number)
       if (this.#at(at) < oldest) break
-      if (looks === MAX_LOOKS) return { entries, nextCursor: cursorOf(number, before, skip), since }
+      if (looks === MAX_LOOKS)
+        return { entries, nextCursor: historyCursor({ number, before, skip }), since }
       if (this.#isOf(at, id, pool)) {
-        const told = this.#tell(at, before)
+        const told = tell(this.#record(at), before)
         for (; skip < told.length; skip++) {
           if (entries.length === limit) {
-            return { entries, nextCursor: cursorOf(number, before, skip), since }
+            return { entries, nextCursor: historyCursor({ number, before, skip }), since }
           }
           entries.push(told[skip]!)
         }
@@ -234,54 +239,30 @@ export class History {
     this.#buckets[bucket] = this.#last
   }
 
-  #startOf(
-    id: Uint32Array,
-    now: number,
-    cursor: string | undefined,
-  ): { number: number; before: number; skip: number } | null {
+  #startOf(id: Uint32Array, now: number, cursor: string | undefined): HistoryPlace | null {
     if (cursor === undefined) {
       const bucket = id[0]! & (this.#buckets.length - 1)
       return { number: this.#numberOf(this.#buckets[bucket]!), before: now, skip: 0 }
     }
-    const [, number, before, skip] = /^(\d{1,15})-(\d{1,15})-([0-2])$/.exec(cursor) ?? []
-    if (number === undefined || Number(number) > this.#last) return null
-    return { number: Number(number), before: Math.min(Number(before), now), skip: Number(skip) }
+    const place = parseHistoryCursor(cursor)
+    if (place === null || place.number > this.#last) return null
+    return { ...place, before: Math.min(place.before, now) }
   }
 
-  /** What a record tells, the latest first, where the next one is of `before`: what time has done comes in between. */
-  #tell(at: number, before: number): HistoryEntry[] {
+  #record(at: number): HistoryRecord {
     const words = this.#words
     const packed = words[at + KIND]!
-    const kind = CHANGE_NAMES[(packed >>> 16) & 15]!
-    const detail = DETAILS[(packed >>> 20) & 15]!
-    const state = (packed >>> 24) as State
-    const until = words[at + UNTIL]! + (words[at + HIGHS]! & 0xffff) * HIGH
-    const expiresAt = words[at + EXPIRES]! + (words[at + HIGHS]! >>> 16) * HIGH
-    const token = words[at + TOKEN]! + words[at + TOKEN_HIGH]! * HIGH
-    const instant = this.#at(at)
-    const isLeased = state === State.leased
-    const lasts = isLeased ? Math.min(until, expiresAt) : until
-    const isNamed = detail === 'disabled' || detail === 'enabled'
-    const entry: HistoryEntry = {
-      at: instant,
-      change: isNamed ? detail : kind,
-      fencingToken: token === 0 ? null : token,
+    return {
+      at: this.#at(at),
+      kind: CHANGE_NAMES[(packed >>> 16) & 15]!,
+      detail: DETAILS[(packed >>> 20) & 15]!,
+      isLeased: packed >>> 24 === State.leased,
+      until: words[at + UNTIL]! + (words[at + HIGHS]! & 0xffff) * HIGH,
+      expiresAt: words[at + EXPIRES]! + (words[at + HIGHS]! >>> 16) * HIGH,
+      token: words[at + TOKEN]! + words[at + TOKEN_HIGH]! * HIGH,
       holder: this.#names.textOf(words[at + HOLDER]!),
       by: this.#names.textOf(words[at + BY]!),
-      outcome: isNamed || detail === '' ? null : detail,
-      until: lasts > instant && lasts !== NEVER ? lasts : null,
     }
-    if (kind === 'deleted') return [{ ...entry, until: null }]
-    const timely = { ...entry, by: null, outcome: null, until: null }
-    const told = [entry]
-    if (isLeased && until < expiresAt && until <= before) {
-      told.unshift({ ...timely, at: until, change: 'lease_expired' })
-    }
-    if (expiresAt <= before) {
-      const lease = isLeased && until >= expiresAt ? {} : { holder: null, fencingToken: null }
-      told.unshift({ ...timely, at: expiresAt, change: 'key_expired', ...lease })
-    }
-    return told
   }
 
   #isOf(at: number, id: Uint32Array, pool: string): boolean {
@@ -305,8 +286,4 @@ export class History {
   #place(number: number): number {
     return (number % this.#limits.records) * STRIDE
   }
-}
-
-function cursorOf(number: number, before: number, skip: number): string {
-  return `${number}-${before}-${skip}`
 }

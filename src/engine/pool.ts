@@ -1,6 +1,6 @@
 import { ChangeKind } from './changes.ts'
 import { Deadlines } from './deadlines.ts'
-import type { HistoryDetail } from './history.ts'
+import type { HistoryDetail } from './history-entries.ts'
 import { END_REASONS, REFUSED, type Refusal } from './errors.ts'
 import { type LeaseRef, parseKeyId, randomKeyId } from './ids.ts'
 import type { PoolCounts } from './operations.ts'

@@ -179,10 +179,11 @@ suite('a right value is read, as flag and as variable', () => {
     )
   })
 
-  test('a history is not kept in Redis', () => {
+  test('that no history is to be kept is another thing than saying nothing of it', () => {
     const redis = ['--redis', 'redis://127.0.0.1']
-    assert.throws(() => readConfig([...redis, '--history', '24h'], {}), /not kept in Redis yet/)
-    assert.deepEqual(readConfig([...redis, '--history', '0'], {}).historyMs, 0)
+    assert.equal(readConfig(redis, {}).historyMs, undefined)
+    assert.equal(readConfig([...redis, '--history', '0'], {}).historyMs, 0)
+    assert.equal(readConfig([...redis, '--history', '24h'], {}).historyMs, 86_400_000)
   })
 
   test('a certificate goes with its key', () => {

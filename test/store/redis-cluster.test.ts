@@ -5,6 +5,7 @@ import type { RedisStore } from '../../src/store/redis/redis-store.ts'
 import { conformance } from './conformance.ts'
 import { eventsAndStorms } from './events.ts'
 import type { OpenStore } from './harness.ts'
+import { histories } from './history.ts'
 
 let cluster: RedisCluster
 const stores: RedisStore[] = []
@@ -22,3 +23,4 @@ const open: OpenStore = (...opening) => openTestStore(cluster.urls, 1, stores, .
 
 conformance('Redis store in a cluster', open, { modelRuns: 20, traits: REDIS_TRAITS })
 eventsAndStorms('Redis store in a cluster', open)
+histories('Redis store in a cluster', open)

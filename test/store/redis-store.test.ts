@@ -5,6 +5,7 @@ import { openTestStore, REDIS_TRAITS } from '../support/redis-store.ts'
 import { conformance } from './conformance.ts'
 import { eventsAndStorms } from './events.ts'
 import type { OpenStore } from './harness.ts'
+import { histories } from './history.ts'
 
 let redis: RedisServer
 const stores: RedisStore[] = []
@@ -21,3 +22,4 @@ const open: OpenStore = (...opening) => openTestStore([redis.url], 0, stores, ..
 
 conformance('Redis store', open, { modelRuns: 100, traits: REDIS_TRAITS })
 eventsAndStorms('Redis store', open)
+histories('Redis store', open)

@@ -17,11 +17,11 @@ export async function openTestStore(
   urls: readonly string[],
   replicas: number,
   stores: RedisStore[],
-  ...[{ maxPools }, clock, random, events]: Parameters<OpenStore>
+  ...[{ maxPools, history }, clock, random, events]: Parameters<OpenStore>
 ): Promise<RedisStore> {
   const connection = new Connection(linksTo(parseAddress(urls)), replicas)
   const layout = new Layout(`test${String(stores.length)}`)
-  const options = { connection, layout, maxPools, clock, random, follow: null }
+  const options = { connection, layout, maxPools, clock, random, follow: null, history }
   const store = new RedisStore(options, events)
   stores.push(store)
   await store.start()

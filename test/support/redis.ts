@@ -163,6 +163,7 @@ export async function serveOn(
     maxPools: 10,
     clock,
     random: new SystemRandom(),
+    history: options.history,
     follow: (instant: number) => {
       clock.follow(instant)
     },

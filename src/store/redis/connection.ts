@@ -83,6 +83,13 @@ export class Connection {
     return Promise.all(asked)
   }
 
+  /** Bytes that all of it takes, as far as it tells. */
+  async memory(): Promise<number> {
+    const told = await this.askAll('INFO', 'memory')
+    const used = told.map((text) => Number(/used_memory:(\d+)/.exec(String(text))?.[1] ?? 0))
+    return used.reduce((sum, bytes) => sum + bytes, 0)
+  }
+
   async #call(
     key: string,
     { onlyReads = false, patienceMs = PATIENCE_MS }: { onlyReads?: boolean; patienceMs?: number },

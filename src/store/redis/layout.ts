@@ -2,10 +2,12 @@
 
 /** Changes when an older program could not read what is written. */
 export const FORMAT = 1
+/** Of data that has, or has had, a history: an older program would go on without telling it. */
+export const HISTORY_FORMAT = 2
 
 /** All that a shard of a pool is kept in, in the order in which scripts are given it. */
 const SHARD_PARTS = [
-  /** Policy, its version, and the last fencing token. */
+  /** Policy, its version, the last fencing token, and what there is of the history: lua/history.lua. */
   'meta',
   /** By key id what all keys have: lua/rules.lua. */
   'rows',
@@ -32,6 +34,9 @@ const SHARD_PARTS = [
   /** What requests came to that were done, and until when it is remembered. */
   'requests',
   'requests-at',
+  /** By number what a key was like after a change, and by key id the number of its last one. */
+  'history',
+  'history-last',
 ] as const
 
 /** The keys of one server's data, all of which begin with the prefix. */

@@ -55,7 +55,7 @@ export class RedisOriginal implements Original {
 
   /** What is there by now, whole or not; by default as of the time of Redis. */
   static async look(connection: Connection, layout: Layout, instant = 0): Promise<RedisOriginal> {
-    const entries = await new Registry(connection, layout, 0).all()
+    const entries = await new Registry(connection, layout, 0, () => null).all()
     let lastToken = Number(await connection.read(layout.meta, 'HGET', 'token'))
     for (const { uid } of entries) {
       const token = await connection.read(layout.shard(uid)[0]!, 'HGET', 'token')

@@ -1,8 +1,9 @@
 import type { Clock } from '../../clock.ts'
-import { CHANGE_NAMES, type Change, type ChangeName } from '../../engine/changes.ts'
+import { CHANGE_NAMES, type ChangeName } from '../../engine/changes.ts'
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
+import type { HistoryLimits } from '../../engine/history.ts'
 import type { FoundLease, Operation, PoolCounts, Results } from '../../engine/operations.ts'
-import { packKeyId, unpackKeyId } from '../../engine/packed-ids.ts'
+import { packKeyId } from '../../engine/packed-ids.ts'
 import { type Policy, POOL_NAME } from '../../engine/policy.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
@@ -17,12 +18,13 @@ import {
 import type { Connection } from './connection.ts'
 import { type Known, KnownPools } from './known-pools.ts'
 import type { Layout } from './layout.ts'
+import { lookBack } from './past.ts'
 import { type Entry, Registry } from './registry.ts'
 import { Run } from './run.ts'
 import { PULSE, PUT_DOCUMENT } from './scripts.ts'
 import { type Answer, Shard } from './shard.ts'
 import { Watches } from './watches.ts'
-import { foundFromWire } from './wire.ts'
+import { changeFromWire, foundFromWire } from './wire.ts'
 
 const PULSE_MS = 1000
 const PULSE_TERMS = { onlyReads: true, patienceMs: PULSE_MS }
@@ -41,6 +43,8 @@ export interface RedisStoreOptions {
   random: Random
   /** Told what Redis's clock shows; null: all goes by the time of `clock`, in tests. */
   follow: ((instant: number) => void) | null
+  /** What all servers keep from now on; null: nothing. Undefined: as it is in Redis. */
+  history?: HistoryLimits | null | undefined
 }
 
 /** The same rules inside Redis, for any number of processes, which know of each other by it only. */
@@ -50,6 +54,7 @@ export class RedisStore implements Store {
   readonly #clock: Clock
   readonly #random: Random
   readonly #follow: RedisStoreOptions['follow']
+  readonly #history: RedisStoreOptions['history']
   readonly #events: StoreEvents
   readonly #registry: Registry
   readonly #watches: Watches
@@ -68,7 +73,7 @@ export class RedisStore implements Store {
   #closed = false
 
   constructor(
-    { connection, layout, maxPools, clock, random, follow }: RedisStoreOptions,
+    { connection, layout, maxPools, clock, random, follow, history }: RedisStoreOptions,
     events: StoreEvents,
   ) {
     this.#connection = connection
@@ -77,7 +82,9 @@ export class RedisStore implements Store {
     this.#random = random
     this.#follow = follow
     this.#events = events
-    this.#registry = new Registry(connection, layout, maxPools)
+    this.#history = history
+    const now = (): number | null => (follow === null ? clock.now() : null)
+    this.#registry = new Registry(connection, layout, maxPools, now)
     this.#watches = new Watches(connection.links, layout, this.#registry, (pool) => {
       this.#events.available?.(pool)
     })
@@ -87,6 +94,7 @@ export class RedisStore implements Store {
   /** From now on it looks after all pools, and tells how Redis is. */
   async start(): Promise<void> {
     await this.#pulse()
+    if (this.#history !== undefined) await this.#registry.putHistory(this.#history)
     for (const entry of await this.#registry.all()) this.#fallsDue(this.#know(entry), 0)
     this.#announceDue()
   }
@@ -112,6 +120,11 @@ export class RedisStore implements Store {
       entry = await this.#registry.read(pool)
       const isAnother = entry !== null && entry.uid !== uid
       run.move(isAnother && (run.isNew || entry!.emptied === uid))
+    }
+    if (entry?.emptied !== undefined) {
+      const shardOf = (uid: number): Shard => this.#shardOf(uid, () => undefined)
+      const { results } = run
+      await this.#watched(lookBack(operations, results, entry.emptied, this.#random, shardOf))
     }
     return run.results as Results<O>
   }
@@ -229,7 +242,7 @@ export class RedisStore implements Store {
       poolCount: counted.length,
       pools: counted.slice(0, pools),
       changes: { ...this.#changes },
-      bytes: await this.#memory(),
+      bytes: await this.#connection.memory(),
     }
   }
 
@@ -247,7 +260,14 @@ export class RedisStore implements Store {
   #know({ uid, name }: Entry): Known {
     const before = this.#known.get(uid)
     if (before !== undefined) return before
-    const keys = this.#layout.shard(uid)
+    const shard = this.#shardOf(uid, (answer) => {
+      this.#tell(known, answer)
+    })
+    const known = this.#known.add(name, shard)
+    return known
+  }
+
+  #shardOf(uid: number, tell: (answer: Answer) => void): Shard {
     const { changed, isHeard = () => true } = this.#events
     const setting = {
       connection: this.#connection,
@@ -255,11 +275,7 @@ export class RedisStore implements Store {
       ownTime: this.#follow === null,
       isHeard: () => changed !== undefined && isHeard(),
     }
-    const shard = new Shard(uid, keys, setting, (answer) => {
-      this.#tell(known, answer)
-    })
-    const known = this.#known.add(name, shard)
-    return known
+    return new Shard(uid, this.#layout.shard(uid), setting, tell)
   }
 
   #tell(known: Known, { now, earliest, freed, counts, changes }: Answer): void {
@@ -267,7 +283,7 @@ export class RedisStore implements Store {
     if (earliest !== null) this.#fallsDue(known, earliest - now)
     this.#announceDue()
     if (changes !== undefined)
-      this.#events.changed?.(changes.map((change) => toChange(change, known)))
+      this.#events.changed?.(changes.map((change) => changeFromWire(change, known.name)))
     if (freed) this.#events.available?.(known.name)
   }
 
@@ -326,13 +342,6 @@ export class RedisStore implements Store {
     return answers
   }
 
-  /** Of Redis, as far as it tells. */
-  async #memory(): Promise<number> {
-    const told = await this.#connection.askAll('INFO', 'memory')
-    const used = told.map((text) => Number(/used_memory:(\d+)/.exec(String(text))?.[1] ?? 0))
-    return used.reduce((sum, bytes) => sum + bytes, 0)
-  }
-
   async #pulse(): Promise<void> {
     try {
       if (this.#health === 'storage_full') {
@@ -377,15 +386,6 @@ export class RedisStore implements Store {
     if (health === this.#health || this.#closed) return
     this.#health = health
     this.#events.health?.(health)
-  }
-}
-
-function toChange([kind, id, token]: [string, string, string], { name }: Known): Change {
-  return {
-    kind: kind as ChangeName,
-    pool: name,
-    keyId: unpackKeyId(id),
-    fencingToken: Number(token),
   }
 }
 

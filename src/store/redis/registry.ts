@@ -1,9 +1,17 @@
 /** The pools that there are, as all servers know them. Names are looked up once, until that proves wrong. */
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import { contradiction, type Policy } from '../../engine/policy.ts'
+import type { HistoryLimits } from '../../engine/history.ts'
 import type { Connection } from './connection.ts'
-import type { Layout } from './layout.ts'
-import { PUT_POOL, PUT_SHARD, REMOVE_POOL, REMOVE_SHARD } from './scripts.ts'
+import { HISTORY_FORMAT, type Layout } from './layout.ts'
+import {
+  PUT_HISTORY,
+  PUT_POOL,
+  PUT_SHARD,
+  PUT_SHARD_HISTORY,
+  REMOVE_POOL,
+  REMOVE_SHARD,
+} from './scripts.ts'
 
 /** What is kept of a pool. */
 interface SavedEntry {
@@ -24,14 +32,19 @@ export interface Entry extends SavedEntry {
 
 /** A pool that takes the place of another grants nothing below what that may still grant until it is gone. */
 const TOKENS_OF_THE_LAST_MOMENT = 10_000
+/** Pools that are told something at a time. */
+const POOLS_AT_A_TIME = 16
 
 export class Registry {
   readonly #connection: Connection
   readonly #layout: Layout
   readonly #maxPools: number
+  /** Null: Redis has its own. */
+  readonly #now: () => number | null
   readonly #known = new Map<string, Entry>()
 
-  constructor(connection: Connection, layout: Layout, maxPools: number) {
+  constructor(connection: Connection, layout: Layout, maxPools: number, now: () => number | null) {
+    this.#now = now
     this.#connection = connection
     this.#layout = layout
     this.#maxPools = maxPools
@@ -87,7 +100,10 @@ export class Registry {
       }
       const uid = await this.#create(policy, 0)
       const swapped = await this.#swap(name, null, { uid, version: 1, policy })
-      if (swapped === 'done') return 'created'
+      if (swapped === 'done') {
+        await this.#keepHistory(uid)
+        return 'created'
+      }
       await this.#removeShard(uid, true)
       if (swapped === 'full') return REFUSED.too_many_pools
     }
@@ -99,8 +115,14 @@ export class Registry {
     const uid = await this.#create(entry.policy, Number(token) + TOKENS_OF_THE_LAST_MOMENT)
     const { policy, name } = entry
     const swapped = await this.#swap(name, entry, { uid, version: 1, policy, emptied: entry.uid })
-    await this.#removeShard(swapped === 'done' ? entry.uid : uid, true)
-    return swapped === 'done'
+    if (swapped !== 'done') {
+      await this.#removeShard(uid, true)
+      return false
+    }
+    await this.#keepHistory(uid)
+    const { emptied = '' } = entry
+    await this.#removeShard(entry.uid, true, ['1', this.#now() ?? '', emptied])
+    return true
   }
 
   /** False: it has keys, and is to go only if it has none. */
@@ -115,9 +137,13 @@ export class Registry {
   }
 
   /** Its last fencing token, or that it is gone already; null: it has keys. */
-  #removeShard(uid: number, withKeys: boolean): Promise<string | null> {
+  #removeShard(
+    uid: number,
+    withKeys: boolean,
+    emptied: (string | number)[] = [],
+  ): Promise<string | null> {
     const keys = this.#layout.shard(uid)
-    const args = [withKeys ? '1' : '0']
+    const args = [withKeys ? '1' : '0', ...emptied]
     return this.#connection.evaluate(REMOVE_SHARD, keys, args) as Promise<string | null>
   }
 
@@ -126,7 +152,31 @@ export class Registry {
     const uid = Number(await this.#connection.write(meta, 'HINCRBY', 'uid', 1))
     const token = Number(await this.#connection.read(meta, 'HGET', 'token'))
     await this.#putShard(uid, 'new', 1, policy, Math.max(leastToken, token))
+    await this.#keepHistory(uid)
     return uid
+  }
+
+  /** All pools keep a history like that from now on, whoever has made or makes them; null: none. */
+  async putHistory(limits: HistoryLimits | null): Promise<void> {
+    const { keptMs, records } = limits ?? { keptMs: 0, records: 0 }
+    const args = [keptMs, records, HISTORY_FORMAT]
+    await this.#connection.evaluate(PUT_HISTORY, [this.#layout.meta], args)
+    const entries = await this.all()
+    for (let at = 0; at < entries.length; at += POOLS_AT_A_TIME) {
+      const some = entries.slice(at, at + POOLS_AT_A_TIME)
+      await Promise.all(some.map(({ uid }) => this.#keepHistory(uid)))
+    }
+  }
+
+  /**
+   * A pool keeps a history as is asked of all: from its beginning, and again once others can see it, for what is asked
+   * may have changed meanwhile.
+   */
+  async #keepHistory(uid: number): Promise<void> {
+    const asked = await this.#connection.read(this.#layout.meta, 'HGET', 'history')
+    if (typeof asked !== 'string') return
+    const args = [...asked.split(' '), this.#now() ?? '']
+    await this.#connection.evaluate(PUT_SHARD_HISTORY, this.#layout.shard(uid), args)
   }
 
   async #replace(before: Entry, policy: Policy): Promise<boolean> {

@@ -9,7 +9,17 @@ export interface Script {
 }
 
 /** Rules, and what uses them, in the order in which they need each other. */
-const RULES = ['rules', 'views', 'create', 'import', 'acquire', 'renew', 'keep-alive', 'release']
+const RULES = [
+  'rules',
+  'views',
+  'history',
+  'create',
+  'import',
+  'acquire',
+  'renew',
+  'keep-alive',
+  'release',
+]
 const MORE_RULES = ['unblock', 'revoke', 'revoke-leases', 'update', 'remove', 'show', 'list']
 
 /** Does operations on a shard. */
@@ -18,6 +28,8 @@ export const PUT_SHARD = script(false, ['put-shard'])
 export const REMOVE_SHARD = script(true, ['remove-shard'])
 export const PUT_POOL = script(false, ['put-pool'])
 export const REMOVE_POOL = script(false, ['remove-pool'])
+export const PUT_HISTORY = script(false, ['put-history'])
+export const PUT_SHARD_HISTORY = script(true, ['put-shard-history'])
 export const PUT_DOCUMENT = script(false, ['put-document'])
 export const PULSE = script(false, ['pulse'])
 

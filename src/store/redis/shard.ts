@@ -5,7 +5,7 @@ import { StoreFailure } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { MAX_WEIGHT, type Run } from './run.ts'
 import { RUN } from './scripts.ts'
-import type { WireLease, WireOperation, WireResult } from './wire.ts'
+import type { WireChange, WireLease, WireOperation, WireResult } from './wire.ts'
 
 /** One is done while the other is on its way. */
 const MAX_CALLS = 2
@@ -19,7 +19,7 @@ export interface Answer {
   nextDue?: number | null
   freed?: true
   counts: Record<string, number>
-  changes?: [kind: string, id: string, token: string][]
+  changes?: WireChange[]
 }
 
 interface RunsAnswer extends Answer {
@@ -74,9 +74,9 @@ export class Shard {
     })
   }
 
-  /** An operation by itself that changes nothing; null: the pool is gone. */
-  async ask(operation: WireOperation): Promise<WireResult | null> {
-    const answer = await this.#call([{ operations: [operation] }], {}, true)
+  /** An operation by itself that changes nothing, `past`: of a pool that was emptied; null: the pool is gone. */
+  async ask(operation: WireOperation, more: { past?: true } = {}): Promise<WireResult | null> {
+    const answer = await this.#call([{ operations: [operation] }], more, true)
     return answer === null ? null : (answer.results as WireResult[][])[0]![0]!
   }
 

@@ -1,4 +1,5 @@
 /** Operations as the script takes them, and its results as callers know them. */
+import type { Change, ChangeName } from '../../engine/changes.ts'
 import type { Refusal } from '../../engine/errors.ts'
 import type {
   AcquireOperation,
@@ -13,6 +14,7 @@ import type {
 } from '../../engine/operations.ts'
 import type { Random } from '../../engine/random.ts'
 import { formatLeaseId, formatUuid, parseLeaseId, randomKeyId } from '../../engine/ids.ts'
+import { historyFromWire, historyToWire, type WireHistory } from './history.ts'
 import {
   formatPackedLeaseId,
   type PackedLease,
@@ -43,6 +45,8 @@ export type WireLease = [
 /** Id, token, holder, granted at, ends at. */
 type WireHeldLease = [string, string, string | null, number, number]
 
+export type WireChange = [kind: ChangeName, id: string, token: string]
+
 type WireKey = Omit<Key, 'keyId' | 'state' | 'lease'> & {
   id: string
   state: State
@@ -52,7 +56,7 @@ type WireKey = Omit<Key, 'keyId' | 'state' | 'lease'> & {
 /** Lua has one word for an empty list and an empty object. */
 type List<T> = T[] | Record<string, never>
 
-export interface WireResult {
+export interface WireResult extends Partial<WireHistory> {
   code?: Refusal['code']
   reason?: string
   duplicate?: { index: number; id?: string; firstIndex?: number }
@@ -69,6 +73,8 @@ export interface WireResult {
   nextCursor?: string | null
   results?: List<WireResult> | null
   counts?: PoolCounts
+  /** The pool that was emptied before that one, where the history is not there. */
+  before?: number
 }
 
 /** An empty list is an object. */
@@ -83,10 +89,11 @@ export function toWire(operation: Operation, uid: number, random: Random): WireO
         op: 'create',
         ids: Array.from({ length: operation.count }, () => newId(random)),
         lifetimeMs: operation.lifetimeMs,
+        by: operation.by,
       }
     case 'import': {
       const keys = operation.keys.map((key) => newKey(key, random))
-      return { op: 'import', keys, skip: operation.onDuplicate === 'skip' }
+      return { op: 'import', keys, skip: operation.onDuplicate === 'skip', by: operation.by }
     }
     case 'acquire':
       return { ...acquireToWire(operation, operation.count ?? 1, random), begun: false }
@@ -102,15 +109,18 @@ export function toWire(operation: Operation, uid: number, random: Random): WireO
       return { op: 'showLease', ...lease(operation.leaseId, uid) }
     case 'unblock': {
       const held = operation.leaseId === undefined ? undefined : lease(operation.leaseId, uid)
-      return { op: 'unblock', ...key(operation.keyId), lease: held }
+      return { op: 'unblock', ...key(operation.keyId), lease: held, by: operation.by }
     }
     case 'history':
-      return { op: operation.op }
+      return { op: 'history', ...key(operation.keyId), ...historyToWire(operation) }
     case 'revoke':
     case 'keepAlive':
-    case 'remove':
+    case 'remove': {
+      const { op, keyId, by } = operation
+      return { op, ...key(keyId), by }
+    }
     case 'show':
-      return { op: operation.op, ...key(operation.keyId) }
+      return { op: 'show', ...key(operation.keyId) }
     case 'update': {
       const { keyId, coolingUntil, ...changes } = operation
       return { ...changes, ...key(keyId), endCooldown: coolingUntil === null }
@@ -174,6 +184,7 @@ export function fromWire(result: WireResult, uid: number): Result {
     if (result.results === null) return { results: null }
     return { results: listOf(result.results).map((one) => fromWire(one, uid)) }
   }
+  if (result.records !== undefined) return historyFromWire(result as WireHistory)
   return result as Result
 }
 
@@ -183,6 +194,10 @@ export function leasesFromWire(leases: List<WireLease>, uid: number): Lease[] {
 
 export function foundFromWire({ found }: WireResult, pool: string): FoundLease[] {
   return found ? [{ pool, ...heldFromWire(found) }] : []
+}
+
+export function changeFromWire([kind, id, token]: WireChange, pool: string): Change {
+  return { kind, pool, keyId: unpackKeyId(id), fencingToken: Number(token) }
 }
 
 function refusalFromWire({ duplicate, ...refusal }: WireResult): Refusal {

@@ -3,15 +3,17 @@
 --
 -- KEYS: all that the shard is kept in, see src/store/redis/layout.ts.
 -- ARGV[1]: { now: the instant, for tests (else this server's clock), changes: whether they are to be told,
---   budget: keys that may be settled, runs: [{ before: results of an earlier call, operations }] }, as JSON.
+--   budget: keys that may be settled, past: of a pool that was emptied only its history is asked, runs: [{ before: results of an earlier call, operations }] }, as JSON.
 -- Returns as JSON { stale: true } where the pool is gone, or { now, results: [[...] of each run], unsettled: [run, leases
 --   that its acquire has got], nextDue: where asked for, earliest: what falls due first of what was changed, freed,
 --   counts: changes by kind, changes }.
 local request = cjson.decode(ARGV[1])
-local meta = redis.call('HMGET', K_META, 'policy', 'token')
-if not meta[1] then return '{"stale":true}' end
-local policy = cjson.decode(meta[1])
-local lastToken = tonumber(meta[2])
+local meta = redis.call('HMGET', K_META, 'policy', 'token', 'history')
+if not meta[1] and not (request.past and meta[3]) then return '{"stale":true}' end
+local policy = meta[1] and cjson.decode(meta[1])
+local lastToken = tonumber(meta[2]) or 0
+local history = meta[3] and cmsgpack.unpack(meta[3])
+if history and history[2] == 0 then history = nil end
 local now = request.now
 if not now then
   local time = redis.call('TIME')
@@ -23,6 +25,8 @@ local budget = request.budget
 local UNSETTLED = 'unsettled'
 local operations, counts, changes = {}, {}, {}
 local partial, freed, earliest = nil, false, 2 ^ 48 - 1
+-- Who asks for the operation, by the name of his access token.
+local by
 
 local function decimal(number)
   return string.format('%.0f', number)

@@ -24,6 +24,6 @@ function operations.release(operation)
   end
   end_lease(row, 'released', now + restMs)
   keep(operation.id, row)
-  changed('released', operation.id, row)
+  changed('released', operation.id, row, outcome)
   return { released = true }
 end

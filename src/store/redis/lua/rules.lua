@@ -52,8 +52,11 @@ local function place_of(row)
   return dies and K_COOLING_TO_THE_END or K_COOLING, lease_end(row)
 end
 
-local function changed(kind, id, row)
+local record -- history.lua
+
+local function changed(kind, id, row, detail)
   counts[kind] = (counts[kind] or 0) + 1
+  if history then record(kind, id, row, detail) end
   if request.changes then changes[#changes + 1] = { kind, id, decimal(row[TOKEN]) } end
 end
 
@@ -79,6 +82,7 @@ local function keep(id, row)
   local place, score = place_of(row)
   if row.state == LEASED and row[STATE] ~= LEASED then
     if row[HOLDER] then redis.call('ZREM', K_HOLDERS, holder_entry(id, row)) end
+    row.ended_holder = row[HOLDER]
     for field = GRANTED, HOLDER do row[field] = nil end
   end
   redis.call('HSET', K_ROWS, id, cmsgpack.pack({ unpack(row) }))

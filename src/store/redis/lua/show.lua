@@ -25,8 +25,3 @@ function operations.find(operation)
   local leased = row and (is_plain or id ~= operation.id) and row[STATE] == LEASED
   return { found = leased and held_lease_of(id, row) or cjson.null }
 end
-
--- {} -> a refusal: none is kept
-function operations.history()
-  return { code = 'history_off' }
-end

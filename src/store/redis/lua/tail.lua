@@ -1,7 +1,9 @@
+local DROPPED_A_SETTLING = 200
+
 -- What is remembered of requests and of keys that are gone, and is over.
 local function tidy()
   for _, pair in ipairs({ { K_REQUESTS_AT, K_REQUESTS, now }, { K_ENDED_AT, K_ENDED, now - REMEMBERED_MS } }) do
-    local over = redis.call('ZRANGEBYSCORE', pair[1], '-inf', pair[3], 'LIMIT', 0, 200)
+    local over = redis.call('ZRANGEBYSCORE', pair[1], '-inf', pair[3], 'LIMIT', 0, DROPPED_A_SETTLING)
     for _, name in ipairs(over) do
       redis.call('HDEL', pair[2], name)
       redis.call('ZREM', pair[1], name)
@@ -38,7 +40,7 @@ for place, run in ipairs(request.runs) do
     local operation = run.operations[#results - done + 1]
     local last = requests[#results + 1]
     if operation.begun or not (last and recalled(results, #results + 1, last, run.operations[last - done])) then
-      partial = nil
+      partial, by = nil, operation.by
       local result = operations[operation.op](operation, results)
       if result == UNSETTLED then
         answer.unsettled = answer.unsettled or {}
@@ -54,6 +56,7 @@ if request.settle then
   tidy()
   answer.nextDue = or_null(next_due())
 end
+save_history(request.settle and DROPPED_A_SETTLING or 0)
 if lastToken ~= token then redis.call('HSET', K_META, 'token', decimal(lastToken)) end
 if freed then
   answer.freed = true

@@ -23,6 +23,6 @@ function operations.update(operation)
   if operation.metadata ~= nil then detail[4] = operation.metadata ~= cjson.null and operation.metadata end
   set_detail(id, row, detail)
   keep(id, row)
-  changed('updated', id, row)
+  changed('updated', id, row, operation.disabled ~= nil and (operation.disabled and 'disabled' or 'enabled') or '')
   return { key = key_of(id, row) }
 end
