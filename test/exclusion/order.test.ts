@@ -8,7 +8,7 @@ const WAITERS = 10_000
 const PATH = '/v1/pools/default'
 /** At first they come one by one, then some at a time: who is read first of those nobody can tell. */
 const SINGLES = 100
-const GROUP = 50
+const GROUP = 100
 const CREATES = [1, 1, 3, 256, 257, 1500, 1, 2500, 5481]
 /** Who do not wait, at the same time as each of these. */
 const DRAWS = 5
@@ -26,13 +26,15 @@ test(`${WAITERS} who wait are served in their order, and no draw overtakes them`
   await using served = await startTried('--memory')
   const connect = (): Connection => new Connection(served.port)
   const owner = connect()
-  const others = Array.from({ length: DRAWS }, connect)
-  const crowd = Array.from({ length: WAITERS }, connect)
+  const crowd: Connection[] = []
   const wait = (connection: Connection): Promise<HttpAnswer> =>
     insist(connection, 'POST', `${PATH}/leases`, { waitMs: 60_000 })
+  let early = 0
   const waiting = async (count: number): Promise<void> => {
     const show = async (): Promise<string> => (await insist(owner, 'GET', PATH)).text
-    while (!(await show()).includes(`"waiters":${count},`));
+    while (!(await show()).includes(`"waiters":${count},`)) {
+      assert.equal(early, 0, 'some were answered before the last ones came')
+    }
   }
   const start = performance.now()
   const answers: Promise<HttpAnswer>[] = []
@@ -41,12 +43,19 @@ test(`${WAITERS} who wait are served in their order, and no draw overtakes them`
     const size = answers.length < SINGLES ? 1 : GROUP
     for (let more = size; more > 0; more--) {
       groups.push(answers.length - (size - more))
-      answers.push(wait(crowd[answers.length]!))
+      const connection = connect() // not before: one that is silent for long is ended
+      crowd.push(connection)
+      answers.push(
+        wait(connection).finally(() => {
+          early++
+        }),
+      )
     }
     await waiting(answers.length)
   }
   t.diagnostic(`all have come after ${((performance.now() - start) / 1000).toFixed(1)} s`)
   assert.equal(bodyOf(await wait(owner)).code, 'too_many_waiters')
+  const others = Array.from({ length: DRAWS }, connect)
   for (const count of CREATES) {
     const draws = others.map((other) => insist(other, 'GET', '/keys'))
     const created = await insist(owner, 'POST', '/keys', { count })

@@ -8,9 +8,9 @@ import type { Browser, Page } from 'playwright-core'
 import { DEFAULT_POLICY } from '../../src/engine/policy.ts'
 import { launchBrowser, openPage } from '../support/browser.ts'
 import { ROOT, startServe } from '../support/command.ts'
-import { TestServer } from '../support/server.ts'
+import { json, TestServer } from '../support/server.ts'
 import { Holder } from '../support/tokens.ts'
-import { assertStatus, PoolClient } from '../support/v1.ts'
+import { assertStatus, type Lease, PoolClient } from '../support/v1.ts'
 
 const MAX_BYTES = 100_000
 const SECRET = 'sk-never-shown'
@@ -30,6 +30,16 @@ async function visit(server: TestServer, hash = ''): Promise<Page> {
   })
   await page.goto(`http://localhost:${server.port}/dashboard${hash}`)
   return page
+}
+
+async function assertAccessible(page: Page, what: string): Promise<void> {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme })
+    await page.evaluate(axe.source)
+    const { violations } = await page.evaluate<axe.AxeResults>('axe.run()')
+    const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0]!.html}`)
+    assert.deepEqual(found, [], `${what}, ${colorScheme}`)
+  }
 }
 
 /** The row of a key or a pool. */
@@ -209,6 +219,102 @@ suite('what is shown', () => {
   })
 })
 
+suite('the history of a key', () => {
+  const history = { keptMs: 24 * 3_600_000, records: 10_000 }
+  const open = (page: Page, keyId: string): Promise<void> =>
+    page.getByRole('button', { name: `History of key ${short(keyId)}` }).click()
+
+  test('who held it when, how that ended, and who changed what, the latest first', async () => {
+    await using server = await TestServer.start({ history })
+    const admin = await Holder.first(server)
+    const ask = async (method: string, path: string, body: object): Promise<unknown> =>
+      (await admin.ask(method, `/v1/pools/default${path}`, json(body))).body
+    const { keyIds } = (await ask('POST', '/keys', { keys: [{ value: SECRET }] })) as {
+      keyIds: [string]
+    }
+    const [keyId] = keyIds
+    const lease = (await ask('POST', '/leases', { holder: 'worker-7' })) as Lease
+    await ask('POST', `/leases/${lease.leaseId}/release`, { outcome: 'rate_limited' })
+    await ask('PATCH', `/keys/${keyId}`, { disabled: true, reason: 'leaked' })
+    const { id, token } = await admin.make({ scopes: ['read'], pools: ['default'] })
+    const page = await visit(server, '#/pools/default')
+    await page.getByLabel('Access token').fill(token)
+    await page.keyboard.press('Enter')
+    await open(page, keyId)
+    const dialog = page.getByRole('dialog', { name: `History of key ${short(keyId)}` })
+    await dialog.getByText('Nothing is missing since').waitFor()
+    const rows = await dialog.locator('tbody tr').all()
+    const cells = await Promise.all(rows.map((row) => row.locator('th, td').allTextContents()))
+    const fence = String(lease.fencingToken)
+    assert.deepEqual(
+      cells.map(([, what, holder, by, outcome, until, token]) => {
+        return [what, holder, by, outcome, until !== '', token]
+      }),
+      [
+        ['disabled', '', 'admin', '', true, ''],
+        ['released', 'worker-7', '', 'rate_limited', true, fence],
+        ['leased', 'worker-7', '', '', true, fence],
+        ['created', '', 'admin', '', false, ''],
+      ],
+    )
+    const granted = dialog.locator('tbody tr').nth(2).locator('time')
+    assert.equal(await granted.nth(0).getAttribute('datetime'), lease.grantedAt)
+    assert.equal(await granted.nth(1).getAttribute('datetime'), lease.expiresAt)
+    const content = await page.content()
+    for (const secret of [SECRET, lease.leaseId]) assert.ok(!content.includes(secret))
+    assert.ok(!page.url().includes(keyId))
+    await assertAccessible(page, 'the history of a key')
+    await page.setViewportSize({ width: 360, height: 700 })
+    assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 360)
+    await page.keyboard.press('Escape')
+    await dialog.waitFor({ state: 'detached' })
+    assert.equal(await focused(page), `History of key ${short(keyId)}`)
+
+    await open(page, keyId)
+    await dialog.waitFor()
+    assertStatus(await admin.ask('DELETE', `/v1/tokens/${id}`), 204)
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor()
+    assert.equal(await dialog.count(), 0)
+    await page.close()
+  })
+
+  test('comes in pages', async () => {
+    await using server = await TestServer.start({ history })
+    const pool = await PoolClient.make(server)
+    const [keyId] = await pool.create()
+    for (let change = 0; change < 119; change++) await pool.ask('POST', `/keys/${keyId!}/keepalive`)
+    const page = await visit(server, '#/pools/pool')
+    await open(page, keyId!)
+    const rows = page.getByRole('dialog').locator('tbody tr')
+    const older = page.getByRole('button', { name: 'Show older ones' })
+    await rows.nth(49).waitFor()
+    assert.equal(await rows.count(), 50)
+    await older.click()
+    await rows.nth(99).waitFor()
+    await older.click()
+    await rows.nth(119).waitFor()
+    await older.waitFor({ state: 'hidden' })
+    assert.equal(await rows.getByRole('rowheader', { name: 'kept alive' }).count(), 119)
+    assert.equal(await rows.last().getByRole('rowheader').textContent(), 'created')
+    assert.equal(await focused(page), 'Table of changes')
+    await page.close()
+  })
+
+  test('is said to be none where the server keeps none', async () => {
+    await using server = await TestServer.start()
+    const pool = await PoolClient.make(server)
+    const [keyId] = await pool.create()
+    const page = await visit(server, '#/pools/pool')
+    await open(page, keyId!)
+    const dialog = page.getByRole('dialog')
+    await dialog.getByText('This server keeps no history.').waitFor()
+    await assertAccessible(page, 'the history that there is none of')
+    await dialog.getByRole('button', { name: 'Close' }).click()
+    await dialog.waitFor({ state: 'detached' })
+    await page.close()
+  })
+})
+
 suite('who has an access token', () => {
   test('signs in with it, and is signed out when it ends', async () => {
     await using server = await TestServer.start()
@@ -257,16 +363,6 @@ suite('who has an access token', () => {
 })
 
 suite('accessibility', () => {
-  async function assertAccessible(page: Page, what: string): Promise<void> {
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme })
-      await page.evaluate(axe.source)
-      const { violations } = await page.evaluate<axe.AxeResults>('axe.run()')
-      const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0]!.html}`)
-      assert.deepEqual(found, [], `${what}, ${colorScheme}`)
-    }
-  }
-
   test('no page and no dialog has a fault that axe finds, in light and in dark', async () => {
     await using server = await TestServer.start()
     const pool = await PoolClient.make(server, { failureCooldownMs: 60_000 })

@@ -76,7 +76,9 @@ async function take(page: Page, name: string, colorScheme: 'light' | 'dark'): Pr
   await page.screenshot({ path: join(ROOT, 'docs/images', `${name}.png`) })
 }
 
-await using server = await TestServer.start()
+await using server = await TestServer.start({
+  history: { keptMs: 24 * 3_600_000, records: 100_000 },
+})
 const pools = await Promise.all(POOLS.map((pool) => BusyPool.make(server, pool)))
 const [first] = pools
 for (const { keyId } of [await first!.pool.acquire(), await first!.pool.acquire()]) {
@@ -98,6 +100,12 @@ await all.setViewportSize({ width: 1280, height: 500 })
 await take(all, 'pools', 'light')
 await take(one, 'pool', 'light')
 await take(one, 'pool-dark', 'dark')
+await one
+  .getByRole('button', { name: /^History of key/ })
+  .first()
+  .click()
+await one.getByRole('dialog').locator('tbody tr').nth(3).waitFor()
+await take(one, 'history', 'light')
 isOver = true
 await used
 await browser.close()

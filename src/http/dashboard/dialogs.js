@@ -1,7 +1,22 @@
-/** Questions before something is done. */
+/** What is shown before the page, above all questions before something is done. */
 import { button, element } from './elements.js'
 
 let fields = 0
+
+/** Shows that until it is closed; then the focus goes back to where it was. */
+export function present(title, ...content) {
+  const opener = document.activeElement
+  const heading = element('h2', { id: 'dialog-title' }, title)
+  const dialog = element('dialog', { 'aria-labelledby': heading.id }, heading, ...content)
+  dialog.addEventListener('close', () => {
+    dialog.remove()
+    const isThere = opener?.isConnected === true
+    ;(isThere ? opener : document.querySelector('h1'))?.focus()
+  })
+  document.body.append(dialog)
+  dialog.showModal()
+  return dialog
+}
 
 /**
  * Asks, and does it with what was filled in; where that is refused it says why, and the dialog stays.
@@ -9,8 +24,6 @@ let fields = 0
  */
 export function confirm(question, act) {
   const { title, text, fields = [], action, isDangerous = false } = question
-  const opener = document.activeElement
-  const dialog = element('dialog', { 'aria-labelledby': 'question' })
   const wrong = element('p', { className: 'wrong', role: 'alert' })
   const inputs = fields.map(fieldOf)
   const go = element('button', { type: 'submit' }, action)
@@ -30,7 +43,6 @@ export function confirm(question, act) {
         }
       },
     },
-    element('h2', { id: 'question' }, title),
     ...(text === undefined ? [] : [element('p', {}, text)]),
     ...inputs.map(({ node }) => node),
     wrong,
@@ -43,14 +55,7 @@ export function confirm(question, act) {
       go,
     ),
   )
-  dialog.append(form)
-  dialog.addEventListener('close', () => {
-    dialog.remove()
-    const isThere = opener?.isConnected === true
-    ;(isThere ? opener : document.querySelector('h1'))?.focus()
-  })
-  document.body.append(dialog)
-  dialog.showModal()
+  const dialog = present(title, form)
 }
 
 function fieldOf({ name, label, hint, kind = 'input', ...properties }) {

@@ -1,10 +1,11 @@
 /** A key in the table of its pool. */
 import { ask, serverNow } from './api.js'
 import { confirm } from './dialogs.js'
-import { button, count, duration, element, say, short, write } from './elements.js'
+import { attempt, button, count, duration, element, say, short, write } from './elements.js'
+import { showHistory } from './history.js'
 
-/** @param look is called when something was done to the key */
-export function newKeyRow({ keyId }, path, look) {
+/** @param pool its path, the signal when its page is left, and look: called when something was done to the key */
+export function newKeyRow({ keyId }, pool) {
   const id = element('code', { title: keyId }, short(keyId))
   const name = element('span', { className: 'name' })
   const badge = element('span', { className: 'badge' })
@@ -14,7 +15,7 @@ export function newKeyRow({ keyId }, path, look) {
   const left = element('span', { className: 'left' })
   const failures = element('td', { className: 'number' })
   const dies = element('td', { className: 'dies' })
-  const buttons = buttonsOf(keyId, `${path}/keys/${encodeURIComponent(keyId)}`, look)
+  const buttons = buttonsOf(keyId, pool)
   const node = element(
     'tr',
     {},
@@ -72,8 +73,9 @@ function spanOf({ lease, coolingUntil }, before) {
   return until === before.until ? before : { from: serverNow(), until }
 }
 
-function buttonsOf(keyId, path, look) {
+function buttonsOf(keyId, pool) {
   const key = short(keyId)
+  const path = `${pool.path}/keys/${encodeURIComponent(keyId)}`
   const act = (text, question, method, place, bodyOf, done) =>
     button(
       text,
@@ -81,12 +83,16 @@ function buttonsOf(keyId, path, look) {
         confirm({ action: text, ...question }, async (given) => {
           await ask(method, path + place, { body: bodyOf?.(given) })
           say(`Key ${key} ${done}.`)
-          await look()
+          await pool.look()
         })
       },
       { ariaLabel: `${text} key ${key}`, className: 'small' },
     )
   return {
+    history: button('History', () => attempt(showHistory(keyId, path, pool.signal)), {
+      ariaLabel: `History of key ${key}`,
+      className: 'small',
+    }),
     disable: act(
       'Disable',
       {

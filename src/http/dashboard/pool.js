@@ -218,7 +218,8 @@ class Keys {
 
   #fill(keys) {
     const hadFocus = this.#body.contains(document.activeElement)
-    const make = (key) => newKeyRow(key, this.#path, () => this.look())
+    const pool = { path: this.#path, signal: this.#signal, look: () => this.look() }
+    const make = (key) => newKeyRow(key, pool)
     reconcile(this.#body, this.#rows, keys, ({ keyId }) => keyId, make)
     // Its row is gone: a keyboard must not be thrown back to the beginning of the page.
     if (hadFocus && document.activeElement === document.body) this.#body.closest('.scroll').focus()
