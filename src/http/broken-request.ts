@@ -1,29 +1,11 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http'
+import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
+import { lastOwed } from './pipelining.ts'
 import { problem, PROBLEM_TYPE } from './problem.ts'
 
 /** How long a connection that is given up may take to read its last answer. */
 const LINGER_MS = 1000
-
-/** By connection: answers that may not be finished, in their order. */
-const answers = new WeakMap<Socket, ServerResponse[]>()
-
-/**
- * An answer is to be begun; it may take its time. Returns the one that must be over before: of requests that come
- * without waiting for answers, one is worked on at a time, or each would have an answer in memory that nobody reads.
- */
-export function noteAnswer(socket: Socket, answer: ServerResponse): ServerResponse | null {
-  const before = answers.get(socket)
-  if (before === undefined) {
-    answers.set(socket, [answer])
-    return null
-  }
-  const last = before.at(-1)!
-  if (last.closed) before.splice(0, before.length, answer)
-  else before.push(answer)
-  return last.closed ? null : last
-}
 
 /** Answers what never became a request: the parser refused it, or it took too long. */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -48,7 +30,7 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
   }
   // The answers to what came before it on the connection go first. Its own is not among them: its body
   // will never be whole.
-  const before = answers.get(socket)?.findLast(({ req, closed }) => req.complete && !closed)
+  const before = lastOwed(socket)
   if (before === undefined) send()
   else before.once('close', () => setImmediate(send))
 }

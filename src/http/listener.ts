@@ -9,8 +9,9 @@ import {
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
-import { noteAnswer, refuseTunnel } from './broken-request.ts'
+import { refuseTunnel } from './broken-request.ts'
 import { whyNotLocal } from './guard.ts'
+import { Pipelining } from './pipelining.ts'
 import { problem, PROBLEM_TYPE } from './problem.ts'
 
 export const MAX_HEADER_BYTES = 8 * 1024
@@ -57,15 +58,13 @@ export function createListener(
   isOpen: () => boolean,
   tls: Tls | null,
 ): Server {
+  const pipelining = new Pipelining()
   const handle: RequestListener = (request, response) => {
-    const before = noteAnswer(request.socket, response)
-    const begin = (): void => {
+    pipelining.take(response, () => {
       if (request.socket.destroyed) return
       if (!server.listening) response.shouldKeepAlive = false
       if (admit(request, response, isOpen(), scheme)) dispatch(request, response)
-    }
-    if (before === null) begin()
-    else before.once('close', begin)
+    })
   }
   const scheme = tls === null ? 'http' : 'https'
   const options = {

@@ -1,26 +1,37 @@
 /** What hostile clients do to a server. Each attack goes on until it is told to end. */
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SeededRandom } from '../support/seeded-random.ts'
 import { brokenRequest, strangeJson } from './grammar.ts'
 
-/** How often who is slow says or reads something. */
-const SLOW_MS = 200
+/** How often who is slow says something. */
+const SLOW_MS = 1000
+/** When who is hasty breaks off. */
+const HASTY_MS = 20
 /** Whoever gets no answer goes away. */
 const PATIENCE_MS = 3000
 const STATUS = /^HTTP\/1\.1 (\d{3}) .*/gm
 const SHED = '"code":"overloaded"'
 const HEAD = 'POST /keys HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
+/** A page of 1 000 keys is 300 KB, and takes ms to make. */
 const LIST = 'GET /v1/pools/default/keys?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n'
-/** As much as the server reads at once, and more. */
-const LISTS = LIST.repeat(1000)
+/** As much as it takes of one connection; more than it reads at once. */
+const MANY_LISTS = LIST.repeat(128)
+const TOO_MANY = 'GET /keys/1 HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(1000)
 
 /** What has come of an attack. */
-export class Damage {
-  connections = 0
+export interface Outcome {
+  connections: number
   /** By status. */
-  readonly answers = new Map<string, number>()
+  answers: Map<string, number>
   /** Answers that no right server gives. */
+  wrong: string[]
+}
+
+export class Damage implements Outcome {
+  connections = 0
+  readonly answers = new Map<string, number>()
   readonly wrong: string[] = []
 
   /** All that came back on a connection. */
@@ -38,6 +49,8 @@ export interface Attack {
   name: string
   /** Connections at a time: in a short trial, in a long one. */
   sizes: readonly [number, number]
+  /** New connections a second that all make together, at most. With more it is a flood, and no trick. */
+  rate: number
   /** Each connection does this again and again. */
   once: (attacker: Attacker) => Promise<void>
 }
@@ -64,6 +77,7 @@ export class Attacker {
     said: string,
     goOn: ((socket: Socket) => void) | null,
     isReading = true,
+    everyMs = SLOW_MS,
   ): Promise<void> {
     const socket = connect({ port: this.#port, host: '127.0.0.1', allowHalfOpen: true })
     const closed = new Promise((resolve) => socket.once('close', resolve))
@@ -73,7 +87,7 @@ export class Attacker {
     let text = ''
     if (isReading) socket.setEncoding('latin1').on('data', (part: string) => (text += part))
     socket.write(said, 'latin1')
-    const timer = goOn === null ? null : setInterval(goOn, SLOW_MS, socket)
+    const timer = goOn === null ? null : setInterval(goOn, everyMs, socket)
     const end = (): void => void socket.destroy()
     this.#signal.addEventListener('abort', end)
     await closed
@@ -97,10 +111,16 @@ export class Attacker {
 }
 
 export const ATTACKS: Attack[] = [
-  { name: 'idle connections', sizes: [1000, 10_000], once: (attacker) => attacker.talk('', null) },
+  {
+    name: 'idle connections',
+    sizes: [1000, 10_000],
+    rate: 2000,
+    once: (attacker) => attacker.talk('', null),
+  },
   {
     name: 'slow heads',
     sizes: [200, 2000],
+    rate: 1000,
     once: (attacker) =>
       attacker.talk('GET /keys HTTP/1.1\r\nHost: localhost\r\n', (socket) =>
         socket.write('X: y\r\n'),
@@ -109,12 +129,14 @@ export const ATTACKS: Attack[] = [
   {
     name: 'slow bodies',
     sizes: [200, 2000],
+    rate: 1000,
     once: (attacker) =>
       attacker.talk(`${HEAD}Content-Length: 60000\r\n\r\n`, (socket) => socket.write(' ')),
   },
   {
     name: 'slow chunks',
     sizes: [200, 2000],
+    rate: 1000,
     once: (attacker) =>
       attacker.talk(`${HEAD}Transfer-Encoding: chunked\r\n\r\n`, (socket) =>
         socket.write('1;x=y\r\n \r\n'),
@@ -123,28 +145,38 @@ export const ATTACKS: Attack[] = [
   {
     name: 'answers that nobody reads',
     sizes: [50, 200],
-    once: (attacker) => attacker.ignore(LISTS),
+    rate: 100,
+    once: (attacker) => attacker.ignore(MANY_LISTS),
+  },
+  {
+    name: 'more requests than it takes of one connection',
+    sizes: [16, 64],
+    rate: 10,
+    once: (attacker) => attacker.ignore(TOO_MANY),
   },
   {
     name: 'broken requests',
     sizes: [16, 64],
+    rate: 200,
     once: (attacker) => attacker.ask(brokenRequest(attacker.random)),
   },
   {
     name: 'strange JSON',
     sizes: [16, 64],
+    rate: 200,
     once: (attacker) => attacker.ask(strangeJson(attacker.random)),
   },
   {
     name: 'connections that are broken off',
     sizes: [16, 64],
-    once: (attacker) => attacker.talk(LIST, (socket) => socket.resetAndDestroy()),
+    rate: 20,
+    once: (attacker) => attacker.talk(LIST, (socket) => socket.resetAndDestroy(), true, HASTY_MS),
   },
 ]
 
 /** Resolves when it is over and nothing of it is left. */
 export async function attackWith(
-  { once }: Attack,
+  { once: attack, rate }: Attack,
   port: number,
   connections: number,
   forMs: number,
@@ -152,11 +184,18 @@ export async function attackWith(
 ): Promise<Damage> {
   const damage = new Damage()
   const stop = new AbortController()
+  const over = once(stop.signal, 'abort')
   const random = new SeededRandom(seed)
   const attackers = Array.from({ length: connections }, async () => {
     const own = new SeededRandom(random.uint32())
     const attacker = new Attacker(port, own, damage, stop.signal)
-    while (!attacker.isOver) await once(attacker)
+    const roundMs = (connections / rate) * 1000
+    await Promise.race([sleep(own.below(roundMs), undefined, { ref: false }), over])
+    while (!attacker.isOver) {
+      const next = sleep(roundMs, undefined, { ref: false })
+      await attack(attacker)
+      await Promise.race([next, over])
+    }
   })
   await sleep(forMs)
   stop.abort()

@@ -18,7 +18,8 @@ for (const attack of ATTACKS) {
   const { connections, answers, wrong, good, calmMs, disturbedMs, rss } = trial
   const told = [...answers].map(([status, times]) => `${times} x ${status}`).join(', ')
   const ratio = (disturbedMs / calmMs).toFixed(1)
-  console.log(`${attack.name}, ${attack.sizes[1]} at a time: ${connections} connections, ${told}`)
+  const rate = Math.round(connections / seconds)
+  console.log(`${attack.name}, ${attack.sizes[1]} at a time: ${rate} connections a second, ${told}`)
   console.log(
     `  ${good} good requests, p99 ${disturbedMs.toFixed(1)} ms, ${ratio} x the undisturbed; ` +
       `${Math.round(rss)} MB; ${wrong.length} wrong answers`,

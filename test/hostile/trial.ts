@@ -3,13 +3,14 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { Connection } from '../support/connection.ts'
 import { startServe } from '../support/command.ts'
-import { type Attack, attackWith, type Damage } from './attacks.ts'
+import { attackFromThread } from './attack-thread.ts'
+import type { Attack, Outcome } from './attacks.ts'
 
 const GOOD_CLIENTS = 4
 const KEYS = 2000
 const LOOK_MS = 50
 
-export interface Trial extends Damage {
+export interface Trial extends Outcome {
   /** Requests of good clients while it was attacked. */
   good: number
   /** p99 of good clients, without the attack and with it. */
@@ -35,16 +36,16 @@ export async function tryAttack(
   )
   let rss = 0
   const look = setInterval(() => (rss = Math.max(rss, rssOf(command.pid))), LOOK_MS)
-  let damage: Damage
+  let outcome: Outcome
   const disturbed = await goodClients(port, async () => {
-    damage = await attackWith(attack, port, connections, forMs, seed)
+    outcome = await attackFromThread(attack, port, connections, forMs, seed)
   })
   clearInterval(look)
   const after = await client.ask('GET', '/metrics')
   assert.equal(after?.status, 200)
   client.close()
   const trial = { good: disturbed.length, calmMs: p99(calm), disturbedMs: p99(disturbed), rss }
-  return Object.assign(damage!, trial)
+  return Object.assign(outcome!, trial)
 }
 
 /** Draws and unblocks until it is over. Returns how long each request took. */

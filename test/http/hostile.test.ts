@@ -205,6 +205,20 @@ suite('hostile connections', () => {
     assert.equal(await created(), '3')
   })
 
+  test('who asks for too much at once without waiting is cut off', async () => {
+    await server.draw()
+    const wait = '{"waitMs": 60000}'
+    const json = 'Content-Type: application/json\r\n'
+    const waiting = `POST /v1/pools/default/leases HTTP/1.1\r\n${HOST}${json}Content-Length: ${wait.length}\r\n\r\n${wait}`
+    const show = `GET /healthz HTTP/1.1\r\n${HOST}\r\n`
+    const most = exchange(server.port, `${waiting}${show.repeat(126)}${SHOW}\r\n`)
+    assert.equal(await exchange(server.port, `${waiting}${show.repeat(127)}${SHOW}\r\n`), '')
+    while (server.orchestrator.allWaiters !== 1) await server.ask('GET', '/healthz')
+    await server.create()
+    const statuses = [...(await most).matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => status)
+    assert.deepEqual(statuses, ['201', ...Array<string>(127).fill('200')])
+  })
+
   test('what follows a request does not take its answer', async () => {
     const draw = `GET /keys HTTP/1.1\r\n${HOST}\r\n`
     const answers = await exchange(server.port, `${draw}garbage\r\n\r\n`)

@@ -1,0 +1,80 @@
+/**
+ * Requests that come without waiting for the answers to those before. One of a connection is worked on at a time, or
+ * each would have an answer in memory that nobody reads; and all of them together leave others most of each turn of the
+ * event loop.
+ */
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+
+/** Answers that a connection may be owed. A request takes memory before anybody has looked at it. */
+const MAX_OWED = 128
+/** So long, in each turn of the event loop, those are worked on who did not wait. */
+const SLICE_MS = 2
+
+/** By connection, in their order; those in front may be over. */
+const owed = new WeakMap<Socket, ServerResponse[]>()
+
+/** The last answer that the connection is still owed to a request that came whole. */
+export function lastOwed(socket: Socket): ServerResponse | undefined {
+  return owed.get(socket)?.findLast(({ req, closed }) => req.complete && !closed)
+}
+
+export class Pipelining {
+  /** Work on requests whose turn has come, oldest first. */
+  readonly #waiting: (() => void)[] = []
+  #isRunning = false
+  readonly #stopwatch: () => number
+
+  /** `stopwatch` reads in ms. */
+  constructor(stopwatch: () => number = () => performance.now()) {
+    this.#stopwatch = stopwatch
+  }
+
+  /** Has a request worked on: now, or when what came before it on its connection is answered. It may be too many. */
+  take(answer: ServerResponse, work: () => void): void {
+    const { socket } = answer.req
+    if (socket.destroyed) return
+    const answers = owed.get(socket)
+    if (answers === undefined) {
+      owed.set(socket, [answer])
+      work()
+      return
+    }
+    while (answers[0]?.closed === true) answers.shift()
+    const last = answers.at(-1)
+    answers.push(answer)
+    if (last === undefined) work()
+    else if (answers.length > MAX_OWED) socket.destroy()
+    else {
+      last.once('close', () => {
+        this.#wait(work)
+      })
+    }
+  }
+
+  #wait(work: () => void): void {
+    this.#waiting.push(work)
+    if (this.#isRunning) return
+    this.#isRunning = true
+    setImmediate(this.#run)
+  }
+
+  readonly #run = (): void => {
+    const end = this.#stopwatch() + SLICE_MS
+    const goOn = (): void => {
+      const work = this.#waiting.shift()
+      this.#isRunning = work !== undefined
+      if (work === undefined) return
+      work()
+      // What it does without waiting for anything is done by then, its promises too.
+      queueMicrotask(() => {
+        process.nextTick(goOnOrPause)
+      })
+    }
+    const goOnOrPause = (): void => {
+      if (this.#stopwatch() < end) goOn()
+      else setImmediate(this.#run)
+    }
+    goOn()
+  }
+}

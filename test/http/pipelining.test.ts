@@ -1,0 +1,56 @@
+/** Those who do not wait for answers leave others their turn. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { Pipelining } from '../../src/http/pipelining.ts'
+import { exchange } from '../support/server.ts'
+
+const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
+const LAST = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
+
+/** Serves requests that come at once on two connections. @returns in which turn of the event loop each was worked on. */
+async function turnsOf(stopwatch: () => number): Promise<number[]> {
+  const pipelining = new Pipelining(stopwatch)
+  const turns: number[] = []
+  let turn = 0
+  const count = (): void => {
+    turn++
+    counter = setImmediate(count)
+  }
+  let counter = setImmediate(count)
+  const server = createServer((_request, response) => {
+    pipelining.take(response, () => {
+      turns.push(turn)
+      void Promise.resolve().then(() => response.end('done'))
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const answers = await Promise.all([
+    exchange(port, REQUEST.repeat(50), LAST),
+    exchange(port, REQUEST.repeat(50), LAST),
+  ])
+  for (const answer of answers) assert.equal(answer.match(/HTTP\/1\.1 200 /g)?.length, 51)
+  clearImmediate(counter)
+  server.close()
+  return turns
+}
+
+/** The most in one turn. */
+function mostOf(turns: number[]): number {
+  return Math.max(...turns.map((turn) => turns.filter((other) => other === turn).length))
+}
+
+test('where each takes as long as they may take together, a turn sees one of them', async () => {
+  let nowMs = 0
+  const turns = await turnsOf(() => (nowMs += 2))
+  assert.equal(turns.length, 102)
+  // The first of a connection waits for nobody.
+  assert(mostOf(turns) <= 3, String(turns))
+})
+
+test('where they take no time, a turn sees many of them', async () => {
+  assert(mostOf(await turnsOf(() => 0)) >= 20)
+})
