@@ -12,6 +12,8 @@ export interface ServerOptions {
   core?: number | null
   /** Where its state is kept; without, in memory. */
   dataDir?: string
+  /** Or the Redis that keeps it. */
+  redis?: string
   /** What runs it and becomes it: a command line to put before its own. */
   under?: string[]
   /** A file of this folder that is run in its process first. */
@@ -32,10 +34,11 @@ export class RealServer {
   /** With so many keys more than it has. */
   static async start(
     keys: number,
-    { dataDir, under = [], core = SERVER_CORE, preload }: ServerOptions = {},
+    { dataDir, redis, under = [], core = SERVER_CORE, preload }: ServerOptions = {},
   ) {
     const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
-    const state = dataDir === undefined ? ['--memory'] : ['--data-dir', dataDir]
+    const kept = dataDir === undefined ? ['--memory'] : ['--data-dir', dataDir]
+    const state = redis === undefined ? kept : ['--redis', redis]
     const options = ['serve', ...state, '--port', '0', '--key-lifetime', '1h']
     const first = preload === undefined ? [] : ['--import', new URL(preload, import.meta.url).href]
     const [command, ...args] = [...under, ...nodeCommand(core), ...first, cli, ...options]
@@ -58,6 +61,14 @@ export class RealServer {
     })
     if (response.status !== 201) throw new Error(`not created: ${await response.text()}`)
     await response.arrayBuffer()
+  }
+
+  /** Ends the run unless all its keys are available again. */
+  async checkReleased(keys: number): Promise<void> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/v1/pools/default`)
+    const body = await response.text()
+    const { counts } = JSON.parse(body) as { counts?: { available: number; leased: number } }
+    if (counts?.available !== keys || counts.leased !== 0) throw new Error(`left behind: ${body}`)
   }
 
   /** What the preloaded file answers. */
