@@ -4,6 +4,9 @@ import postgres, { type ReservedSql } from 'postgres'
 import { answerParent } from './child.ts'
 import { cycles, type Holder } from './cycles.ts'
 
+/** All that a snapshot shows as free can be taken by the time that it comes to them, if the keys are few. */
+const MOST_TRIES = 100
+
 interface Lease {
   keyId: string
   leaseId: string
@@ -23,16 +26,20 @@ function tokenOf(table: string): string {
   return `${table}_token`
 }
 
-/** The key that has been free for longest: what the index has first. A random one would cost more. */
+/**
+ * The key that has been free for longest: what the index has first. A random one would cost more. A subquery instead of
+ * the CTE would be asked a second time where its row had just changed, and find another.
+ */
 function leaseBy(table: string): string {
   return `
-    UPDATE ${table}
-    SET lease_id = $1, leased_until = now() + interval '60 s', token = nextval('${tokenOf(table)}')
-    WHERE id = (
+    WITH free AS MATERIALIZED (
       SELECT id FROM ${table} WHERE leased_until <= now()
       ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED
     )
-    RETURNING id, token, leased_until`
+    UPDATE ${table} AS key
+    SET lease_id = $1, leased_until = now() + interval '60 s', token = nextval('${tokenOf(table)}')
+    FROM free WHERE key.id = free.id
+    RETURNING key.id, key.token, key.leased_until`
 }
 
 function releaseBy(table: string): string {
@@ -44,9 +51,11 @@ function holder(sql: ReservedSql, table: string): Holder<Lease> {
   return {
     async lease() {
       const leaseId = randomUUID()
-      const [row] = await sql.unsafe<{ id: string }[]>(lease, [leaseId], { prepare: true })
-      if (row === undefined) throw new Error('PostgreSQL has no key that is free')
-      return { keyId: row.id, leaseId }
+      for (let tries = 0; tries < MOST_TRIES; tries++) {
+        const [row] = await sql.unsafe<{ id: string }[]>(lease, [leaseId], { prepare: true })
+        if (row !== undefined) return { keyId: row.id, leaseId }
+      }
+      throw new Error('PostgreSQL has no key that is free')
     },
     async release({ keyId, leaseId }) {
       const { count } = await sql.unsafe(release, [keyId, leaseId], { prepare: true })

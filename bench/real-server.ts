@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { nodeCommand, SERVER_CORE } from './child.ts'
 
 const CREATED_AT_A_TIME = 10_000
+/** A Redis that is slow to write must answer in time all the same. */
+const CREATED_AT_A_TIME_IN_REDIS = 1000
 
 export interface ServerOptions {
   /** Null: all of them. */
@@ -47,8 +49,12 @@ export class RealServer {
       stdio: preload === undefined ? stdio.slice(0, 3) : stdio,
     })
     const server = new RealServer(await portOf(process), process)
-    for (let left = keys; left > 0; left -= CREATED_AT_A_TIME) {
-      await server.#create(Math.min(left, CREATED_AT_A_TIME))
+    const atATime = redis === undefined ? CREATED_AT_A_TIME : CREATED_AT_A_TIME_IN_REDIS
+    try {
+      for (let left = keys; left > 0; left -= atATime) await server.#create(Math.min(left, atATime))
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
     }
     return server
   }
