@@ -176,7 +176,7 @@ All are asked over TCP on the loopback interface. One lease or release a request
 - **v1 over Redis**: this server with \`--redis\`, on the same core as its Redis.
 - **Redis Lua**: two scripts by \`EVALSHA\` that lease and release (\`bench/redis.ts\`), with every advantage: ids made by the caller, \`SPOP\`, and
   nothing there ends a lease that nobody releases. In memory it saves nothing; durable it has \`appendfsync always\`.
-- **PostgreSQL**: a row a key, drawn with \`FOR UPDATE SKIP LOCKED\` by an index, prepared statements, a transaction each (\`bench/postgres-load.ts\`).
+- **PostgreSQL**: a row a key, drawn with \`FOR UPDATE SKIP LOCKED\` by an index, prepared statements, a transaction each, asked again where others were faster (\`bench/postgres-load.ts\`).
   \`synchronous_commit=on\`, \`shared_buffers=1GB\`, \`max_wal_size=4GB\`, the rest as it comes, autovacuum too. It gives the key that was free for longest, not a random one.
 - **beanstalkd**: a job a key, reserve and release. Durable is \`-b -f0\`; but it writes neither a reserve nor a release to its log, so that its leases are
   forgotten when it stops, and nobody can lose what was never promised: it is no durable peer for this work.
