@@ -7,33 +7,36 @@ import { type Connection, openConnections, requestOf } from './connection.ts'
 import { Held } from './held.ts'
 import { Latencies } from './latencies.ts'
 
-/** Leases in a batch, and releases: together twice as many. */
-const LEASES = 1000
 const TTL_MS = 60_000
 const PATH = '/v1/pools/default/batch'
 
 const ACQUIRES = {
-  atOnce: `{"op":"acquire","count":${LEASES},"ttlMs":${TTL_MS}}`,
-  oneByOne: Array(LEASES).fill(`{"op":"acquire","ttlMs":${TTL_MS}}`).join(),
+  atOnce: (leases: number) => `{"op":"acquire","count":${leases},"ttlMs":${TTL_MS}}`,
+  oneByOne: (leases: number) => Array(leases).fill(`{"op":"acquire","ttlMs":${TTL_MS}}`).join(),
 }
 /** How the leases of a batch are asked for: by one operation or by one each. */
 export type Asked = keyof typeof ACQUIRES
 
-const RELEASED = Array(LEASES).fill('{"status":200,"released":true}').join()
+const RELEASED = '{"status":200,"released":true}'
 const LEASE = /"leaseId":"([\w-]{32})","keyId":"([\da-f-]{36})"/g
 
 /** One connection's leases: those of one batch are released with the next. */
 class Holder {
   readonly #held: Held
   readonly #port: number
+  readonly #leases: number
   readonly #acquires: string
+  readonly #allReleased: string
   #leaseIds: string[] = []
   #keyIds: string[] = []
 
-  constructor(held: Held, port: number, asked: Asked) {
+  /** `leases` in a batch, and releases: together twice as many. */
+  constructor(held: Held, port: number, leases: number, asked: Asked) {
     this.#held = held
     this.#port = port
-    this.#acquires = ACQUIRES[asked]
+    this.#leases = leases
+    this.#acquires = ACQUIRES[asked](leases)
+    this.#allReleased = Array(leases).fill(RELEASED).join()
   }
 
   /** Releases all that it holds; before that it leases as many, unless it is the last one. */
@@ -52,8 +55,8 @@ class Holder {
     this.#keyIds = leases.map(([, , keyId]) => keyId!)
     const good =
       status === 200 &&
-      leases.length === (isLast ? 0 : LEASES) &&
-      (released === 0 || body.endsWith(`${isLast ? '[' : ','}${RELEASED}]}`))
+      leases.length === (isLast ? 0 : this.#leases) &&
+      (released === 0 || body.endsWith(`${isLast ? '[' : ','}${this.#allReleased}]}`))
     if (!good) throw new Error(`a batch was answered ${status}: ${body.slice(0, 500)}`)
     this.#held.take(this.#keyIds)
     return leases.length + released
@@ -62,7 +65,13 @@ class Holder {
 
 const tasks = {
   /** Runs until `forMs` are over and everything is released. */
-  async batches(port: number, connectionCount: number, forMs: number, asked: Asked) {
+  async batches(
+    port: number,
+    connectionCount: number,
+    forMs: number,
+    leases: number,
+    asked: Asked,
+  ) {
     const held = new Held()
     const latencies = new Latencies()
     const connections = openConnections(port, connectionCount)
@@ -70,7 +79,7 @@ const tasks = {
     const start = performance.now()
     const drive = (connection: Connection): Promise<number> =>
       new Promise((resolve) => {
-        const holder = new Holder(held, port, asked)
+        const holder = new Holder(held, port, leases, asked)
         let operations = 0
         let isLast = false
         let sentAt = performance.now()
@@ -97,6 +106,7 @@ const tasks = {
       operations,
       perSecond: (operations / elapsedMs) * 1000,
       p50: latencies.quantile(0.5),
+      p99: latencies.quantile(0.99),
       loadBusy: (cpu.user + cpu.system) / 1000 / elapsedMs,
     }
   },

@@ -6,7 +6,6 @@ import { connect, type Socket } from 'node:net'
 
 const LENGTH = /\r\ncontent-length: (\d+)/i
 const STATUS_AT = 'HTTP/1.1 '.length
-const LEASE_ID_LENGTH = 32
 /** Where an id goes in a request that names one. */
 const ID = '00000000-0000-0000-0000-000000000000'
 
@@ -100,15 +99,12 @@ export function openConnections(port: number, count: number): Connection[] {
 
 /** The `keyId` of an answer. */
 export function keyIdOf(body: string): string {
-  return textOf(body, '"keyId":"', ID.length)
+  const at = body.indexOf('"keyId":"') + '"keyId":"'.length
+  return body.slice(at, at + ID.length)
 }
 
-/** The `leaseId` of an answer. */
+/** The `leaseId` of an answer; how long it is depends on the store. */
 export function leaseIdOf(body: string): string {
-  return textOf(body, '"leaseId":"', LEASE_ID_LENGTH)
-}
-
-function textOf(body: string, name: string, length: number): string {
-  const at = body.indexOf(name) + name.length
-  return body.slice(at, at + length)
+  const at = body.indexOf('"leaseId":"') + '"leaseId":"'.length
+  return body.slice(at, body.indexOf('"', at))
 }

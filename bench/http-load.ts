@@ -23,6 +23,16 @@ const CYCLES = {
     ]
   },
 
+  /** Draws a key and unblocks it, whoever holds it by then. */
+  plain(port: number): Step[] {
+    const draw = new Template(port, 'GET', '/keys', false).bytes
+    const unblock = new Template(port, 'PUT', '/keys/', true)
+    return [
+      { status: 200, request: () => draw },
+      { status: 200, request: (drawn) => unblock.with(keyIdOf(drawn)) },
+    ]
+  },
+
   /** Draws a key and unblocks it if it still holds it. */
   classic(port: number): Step[] {
     const draw = requestOf(port, 'GET', '/keys')
@@ -49,12 +59,7 @@ const CYCLES = {
 
 const tasks = {
   /** Runs until `forMs` are over and every cycle that was begun is complete. */
-  async cycle(
-    port: number,
-    connectionCount: number,
-    forMs: number,
-    name: keyof typeof CYCLES = 'keepAlive',
-  ) {
+  async cycle(port: number, connectionCount: number, forMs: number, name: CycleName = 'keepAlive') {
     const latencies = new Latencies()
     const connections = openConnections(port, connectionCount)
     const cpuBefore = process.cpuUsage()
@@ -95,5 +100,6 @@ const tasks = {
   },
 }
 
+export type CycleName = keyof typeof CYCLES
 export type LoadTasks = typeof tasks
 answerParent(tasks)

@@ -122,7 +122,8 @@ async function measure(
   return { ...sample, serverUs: ((cpuMs(pid) - cpuBefore) / sample.requests) * 1000 }
 }
 
-async function sampleAnswers(port: number): Promise<Answers> {
+/** What that server answers to each request of the cycle. */
+export async function sampleAnswers(port: number): Promise<Answers> {
   const draw = await sampleAnswer(port, 'GET', '/keys')
   const { keyId } = JSON.parse(draw.body) as { keyId: string }
   const keepAlive = await sampleAnswer(port, 'PUT', `/keepalive/${keyId}`)

@@ -3,15 +3,14 @@
  * see README.md.
  */
 import { writeFileSync } from 'node:fs'
-import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { batch } from './batch.ts'
-import { canPin } from './child.ts'
 import { durable } from './durable.ts'
 import { engine } from './engine.ts'
 import { history } from './history.ts'
 import { http } from './http.ts'
 import { imports } from './imports.ts'
+import { machineText, thisMachine } from './machine.ts'
 import { overload } from './overload.ts'
 import { pools } from './pools.ts'
 import { print, type Table } from './report.ts'
@@ -44,19 +43,8 @@ if (unknown !== undefined) {
   process.exit(2)
 }
 
-const machine = {
-  cpu: cpus()[0]?.model ?? 'unknown',
-  cores: availableParallelism(),
-  pinned: canPin,
-  /** Of the minute before: what other work there is. */
-  load: loadavg()[0]!,
-  system: `${process.platform} ${release()} ${process.arch}`,
-  node: process.version,
-  date: new Date().toISOString(),
-  quick: values.quick,
-}
-console.log(`${machine.cpu}, ${machine.cores} cores, load ${machine.load.toFixed(1)}, ${machine.system}
-Node ${machine.node}, ${machine.date}
+const machine = { ...thisMachine(), quick: values.quick }
+console.log(`${machineText(machine)}
 Medians; in brackets the lowest and the highest sample.`)
 if (values.quick)
   console.log('A QUICK RUN: it shows that the benchmarks work, the figures mean nothing.')

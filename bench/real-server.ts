@@ -6,12 +6,16 @@ import { fileURLToPath } from 'node:url'
 import { nodeCommand, SERVER_CORE } from './child.ts'
 
 const CREATED_AT_A_TIME = 10_000
+/** A Redis that is slow to write must answer in time all the same. */
+const CREATED_AT_A_TIME_IN_REDIS = 1000
 
 export interface ServerOptions {
   /** Null: all of them. */
   core?: number | null
   /** Where its state is kept; without, in memory. */
   dataDir?: string
+  /** Or the Redis that keeps it. */
+  redis?: string
   /** What runs it and becomes it: a command line to put before its own. */
   under?: string[]
   /** A file of this folder that is run in its process first. */
@@ -32,10 +36,11 @@ export class RealServer {
   /** With so many keys more than it has. */
   static async start(
     keys: number,
-    { dataDir, under = [], core = SERVER_CORE, preload }: ServerOptions = {},
+    { dataDir, redis, under = [], core = SERVER_CORE, preload }: ServerOptions = {},
   ) {
     const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
-    const state = dataDir === undefined ? ['--memory'] : ['--data-dir', dataDir]
+    const kept = dataDir === undefined ? ['--memory'] : ['--data-dir', dataDir]
+    const state = redis === undefined ? kept : ['--redis', redis]
     const options = ['serve', ...state, '--port', '0', '--key-lifetime', '1h']
     const first = preload === undefined ? [] : ['--import', new URL(preload, import.meta.url).href]
     const [command, ...args] = [...under, ...nodeCommand(core), ...first, cli, ...options]
@@ -44,8 +49,12 @@ export class RealServer {
       stdio: preload === undefined ? stdio.slice(0, 3) : stdio,
     })
     const server = new RealServer(await portOf(process), process)
-    for (let left = keys; left > 0; left -= CREATED_AT_A_TIME) {
-      await server.#create(Math.min(left, CREATED_AT_A_TIME))
+    const atATime = redis === undefined ? CREATED_AT_A_TIME : CREATED_AT_A_TIME_IN_REDIS
+    try {
+      for (let left = keys; left > 0; left -= atATime) await server.#create(Math.min(left, atATime))
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
     }
     return server
   }
@@ -58,6 +67,14 @@ export class RealServer {
     })
     if (response.status !== 201) throw new Error(`not created: ${await response.text()}`)
     await response.arrayBuffer()
+  }
+
+  /** Ends the run unless all its keys are available again. */
+  async checkReleased(keys: number): Promise<void> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/v1/pools/default`)
+    const body = await response.text()
+    const { counts } = JSON.parse(body) as { counts?: { available: number; leased: number } }
+    if (counts?.available !== keys || counts.leased !== 0) throw new Error(`left behind: ${body}`)
   }
 
   /** What the preloaded file answers. */

@@ -1,12 +1,12 @@
-/** The load of the batch benchmark on Redis: what batch-load.ts does, as pipelines of script calls. */
+/** The load on Redis: what batch-load.ts does, as pipelines of script calls; or what http-load.ts does, a call at a time. */
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { connect, type Socket } from 'node:net'
 import { answerParent } from './child.ts'
+import { cycles, type Holder } from './cycles.ts'
 import { Held } from './held.ts'
+import { Latencies } from './latencies.ts'
+import { LineConnection } from './line-connection.ts'
 import { LEASE, REDIS_KEYS, RELEASE } from './redis.ts'
 
-/** Leases in a pipeline, and releases. */
-const LEASES = 1000
 const TTL_MS = '60000'
 const LEASE_ID_LENGTH = 24
 const SADD_AT_A_TIME = 1000
@@ -16,58 +16,13 @@ function command(...words: readonly string[]): string {
   return `*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`
 }
 
-function call(script: string, ...args: readonly string[]): string {
-  const sha = createHash('sha1').update(script).digest('hex')
-  return command('EVALSHA', sha, String(REDIS_KEYS.length), ...REDIS_KEYS, ...args)
+function shaOf(script: string): string {
+  return createHash('sha1').update(script).digest('hex')
 }
+const SHAS: Record<string, string> = { [LEASE]: shaOf(LEASE), [RELEASE]: shaOf(RELEASE) }
 
-/** One connection with one pipeline on its way at a time. */
-class RedisConnection {
-  readonly #socket: Socket
-  #received = ''
-  /** What each line of the replies to come must begin with; of lines that may be anything, nothing. */
-  #expected: readonly string[] = []
-  #lines: string[] = []
-  #settle!: { resolve: (lines: string[]) => void; reject: (error: Error) => void }
-
-  constructor(path: string) {
-    this.#socket = connect(path)
-    this.#socket.setEncoding('latin1')
-    this.#socket.on('data', (text: string) => {
-      this.#read(text)
-    })
-    this.#socket.on('error', (error) => {
-      this.#settle.reject(error)
-    })
-  }
-
-  /** Sends commands. Resolves to all lines of their replies. */
-  ask(commands: string, expected: readonly string[]): Promise<string[]> {
-    this.#expected = expected
-    this.#lines = []
-    return new Promise((resolve, reject) => {
-      this.#settle = { resolve, reject }
-      this.#socket.write(commands, 'latin1')
-    })
-  }
-
-  close(): void {
-    this.#socket.destroy()
-  }
-
-  #read(text: string): void {
-    const lines = (this.#received + text).split('\r\n')
-    this.#received = lines.pop()!
-    for (const line of lines) {
-      const expected = this.#expected[this.#lines.length]
-      if (expected === undefined || !line.startsWith(expected)) {
-        this.#settle.reject(new Error(`redis answered ${line}`))
-        return
-      }
-      this.#lines.push(line)
-    }
-    if (this.#lines.length === this.#expected.length) this.#settle.resolve(this.#lines)
-  }
+function call(script: string, ...args: readonly string[]): string {
+  return command('EVALSHA', SHAS[script]!, String(REDIS_KEYS.length), ...REDIS_KEYS, ...args)
 }
 
 /** The reply to a lease: key, token and deadline. */
@@ -78,19 +33,26 @@ function repeat<T>(count: number, items: readonly T[]): T[] {
   return Array.from({ length: count }, () => items).flat()
 }
 
-/** Leases and releases in pipelines until `forMs` are over. Returns how many it was. */
+interface Pipelines {
+  /** In a pipeline, and as many releases; a multiple of `perCall`. */
+  leases: number
+  perCall: number
+  held: Held
+  latencies: Latencies
+}
+
+/** Leases and releases in pipelines until then. Returns how many it was. */
 async function drive(
-  connection: RedisConnection,
-  held: Held,
-  perCall: number,
+  connection: LineConnection,
+  { leases, perCall, held, latencies }: Pipelines,
   until: number,
 ): Promise<number> {
-  const calls = LEASES / perCall
+  const calls = leases / perCall
   const leased = repeat(calls, [`*${perCall}`, ...repeat(perCall, LEASE_LINES)])
   const released = Array<string>(calls).fill(`:${perCall}`)
   const newLeaseIds = (): string[] => {
-    const text = randomBytes((LEASES * LEASE_ID_LENGTH * 3) / 4).toString('base64url')
-    return Array.from({ length: LEASES }, (_, at) =>
+    const text = randomBytes((leases * LEASE_ID_LENGTH * 3) / 4).toString('base64url')
+    return Array.from({ length: leases }, (_, at) =>
       text.slice(at * LEASE_ID_LENGTH, (at + 1) * LEASE_ID_LENGTH),
     )
   }
@@ -111,10 +73,13 @@ async function drive(
   for (let isLast = false; ;) {
     const next = isLast ? [] : newLeaseIds()
     held.giveUp(keyIds)
-    const lines = await connection.ask(callAll(leaseHead, next) + callAll(releaseHead, leaseIds), [
+    const commands = callAll(leaseHead, next) + callAll(releaseHead, leaseIds)
+    const sentAt = performance.now()
+    const lines = await connection.ask(commands, [
       ...(isLast ? [] : leased),
       ...(leaseIds.length > 0 ? released : []),
     ])
+    latencies.add(performance.now() - sentAt)
     operations += next.length + leaseIds.length
     if (isLast) return operations
     keyIds = []
@@ -136,28 +101,49 @@ function headOf(script: string, args: readonly string[], ids: number): string {
   return text.slice(0, text.indexOf('$1\r\n-'))
 }
 
+/** Whoever holds a connection leases and releases by it, a call each. */
+function holder(connection: LineConnection): Holder<string> {
+  const expected = ['*1', ...LEASE_LINES]
+  return {
+    async lease() {
+      const leaseId = randomBytes((LEASE_ID_LENGTH * 3) / 4).toString('base64url')
+      await connection.ask(call(LEASE, TTL_MS, leaseId), expected)
+      return leaseId
+    },
+    async release(leaseId) {
+      await connection.ask(call(RELEASE, leaseId), [':1'])
+    },
+  }
+}
+
 const tasks = {
   /** A pool of so many keys. */
-  async fill(path: string, keys: number): Promise<void> {
-    const connection = new RedisConnection(path)
+  async fill(at: number | string, keys: number): Promise<void> {
+    const connection = new LineConnection(at)
     for (const script of [LEASE, RELEASE]) {
       await connection.ask(command('SCRIPT', 'LOAD', script), ['$40', ''])
     }
     for (let left = keys; left > 0; left -= SADD_AT_A_TIME) {
-      const ids = Array.from({ length: SADD_AT_A_TIME }, () => randomUUID())
-      await connection.ask(command('SADD', REDIS_KEYS[0]!, ...ids), [`:${SADD_AT_A_TIME}`])
+      const ids = Array.from({ length: Math.min(left, SADD_AT_A_TIME) }, () => randomUUID())
+      await connection.ask(command('SADD', REDIS_KEYS[0]!, ...ids), [`:${ids.length}`])
     }
     connection.close()
   },
 
   /** Runs until `forMs` are over and everything is released, in calls for so many leases each. */
-  async pipelines(path: string, connectionCount: number, forMs: number, perCall: number) {
-    const held = new Held()
-    const connections = Array.from({ length: connectionCount }, () => new RedisConnection(path))
+  async pipelines(
+    at: number | string,
+    connectionCount: number,
+    forMs: number,
+    leases: number,
+    perCall: number,
+  ) {
+    const pipelines = { leases, perCall, held: new Held(), latencies: new Latencies() }
+    const connections = Array.from({ length: connectionCount }, () => new LineConnection(at))
     const cpuBefore = process.cpuUsage()
     const start = performance.now()
     const counts = await Promise.all(
-      connections.map((connection) => drive(connection, held, perCall, start + forMs)),
+      connections.map((connection) => drive(connection, pipelines, start + forMs)),
     )
     const elapsedMs = performance.now() - start
     const cpu = process.cpuUsage(cpuBefore)
@@ -166,13 +152,23 @@ const tasks = {
     return {
       operations,
       perSecond: (operations / elapsedMs) * 1000,
+      p50: pipelines.latencies.quantile(0.5),
+      p99: pipelines.latencies.quantile(0.99),
       loadBusy: (cpu.user + cpu.system) / 1000 / elapsedMs,
     }
   },
 
+  /** Runs until `forMs` are over and everything is released, with one call on its way in each connection. */
+  async singles(at: number | string, connectionCount: number, forMs: number) {
+    const connections = Array.from({ length: connectionCount }, () => new LineConnection(at))
+    const load = await cycles(connections.map(holder), forMs)
+    for (const connection of connections) connection.close()
+    return load
+  },
+
   /** Ends the run unless all keys are available again. */
-  async checkReleased(path: string, keys: number): Promise<void> {
-    const connection = new RedisConnection(path)
+  async checkReleased(at: number | string, keys: number): Promise<void> {
+    const connection = new LineConnection(at)
     const [available, deadlines, leases] = REDIS_KEYS as [string, string, string]
     const questions = [command('SCARD', available), command('ZCARD', deadlines)]
     questions.push(command('HLEN', leases))

@@ -7,6 +7,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { freePort } from '../test/support/ports.ts'
 import { onCore, SERVER_CORE } from './child.ts'
 
 /** Whether there is a Redis on this machine. */
@@ -46,13 +47,15 @@ return released
 export const REDIS_KEYS = ['{pool}:available', '{pool}:deadlines', '{pool}:leases', '{pool}:token']
 
 export class RedisServer {
-  /** Of its socket: it listens to nothing else. */
+  /** Of its socket. */
   readonly path: string
+  readonly port: number
   readonly pid: number
   readonly #process: ChildProcess
 
-  private constructor(path: string, process: ChildProcess) {
+  private constructor(path: string, port: number, process: ChildProcess) {
     this.path = path
+    this.port = port
     this.pid = process.pid!
     this.#process = process
   }
@@ -60,7 +63,9 @@ export class RedisServer {
   /** Durable: every answer waits for an fsync, as ours do. */
   static async start(directory: string, durable: boolean): Promise<RedisServer> {
     const path = join(directory, 'socket')
-    const options = ['--port', '0', '--unixsocket', path, '--dir', directory, '--save', '']
+    const port = await freePort()
+    const listen = ['--bind', '127.0.0.1', '--port', String(port), '--unixsocket', path]
+    const options = [...listen, '--dir', directory, '--save', '']
     const log = ['--appendonly', durable ? 'yes' : 'no', '--appendfsync', 'always']
     const [command, ...args] = onCore(SERVER_CORE, ['redis-server', ...options, ...log])
     const process = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -72,7 +77,7 @@ export class RedisServer {
         reject(new Error(`redis-server ended with ${String(code)} before it listened`))
       })
     })
-    return new RedisServer(path, process)
+    return new RedisServer(path, port, process)
   }
 
   /** Ends when it has: its files can be deleted then. */

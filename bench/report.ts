@@ -33,7 +33,7 @@ export function figureOf<K extends string>(runs: readonly Record<K, number>[], k
 }
 
 export function print(table: Table): void {
-  const rows = table.rows.map(({ label, cells }) => [label, ...cells.map(text)])
+  const rows = table.rows.map(({ label, cells }) => [label, ...cells.map(figureText)])
   const lines = [['', ...table.columns], ...rows]
   const widths = lines[0]!.map((_, column) =>
     Math.max(...lines.map((line) => line[column]!.length)),
@@ -49,14 +49,14 @@ export function print(table: Table): void {
 }
 
 /** The median, and the lowest and highest sample if there was more than one. */
-function text(cell: Figure | null): string {
+export function figureText(cell: Figure | null): string {
   if (cell === null || Number.isNaN(cell.median)) return '-'
   const { median, low, high, samples } = cell
   return samples === 1 ? short(median) : `${short(median)} (${short(low)} to ${short(high)})`
 }
 
 /** Three significant digits. */
-function short(value: number): string {
+export function short(value: number): string {
   if (value >= 999_500) return `${digits(value / 1e6)} M`
   if (value >= 9_995) return `${digits(value / 1e3)} k`
   return digits(value)
@@ -68,5 +68,6 @@ function digits(value: number): string {
 }
 
 export function keysText(keys: number): string {
-  return keys >= 1_000_000 ? `${keys / 1_000_000} M keys` : `${keys / 1000} k keys`
+  if (keys >= 1_000_000) return `${keys / 1_000_000} M keys`
+  return keys >= 1000 ? `${keys / 1000} k keys` : `${keys} keys`
 }

@@ -5,6 +5,7 @@
 import { TokenOrchestrator } from '../src/client/client.ts'
 import { answerParent } from './child.ts'
 import { Held } from './held.ts'
+import { Latencies } from './latencies.ts'
 
 const POOL = 'default'
 
@@ -50,23 +51,27 @@ const tasks = {
     const cycle = cycleOf(means, `http://127.0.0.1:${port}`)
     const cpuBefore = process.cpuUsage()
     const start = performance.now()
-    let cycles = 0
+    const latencies = new Latencies()
     const worker = async (): Promise<void> => {
       while (performance.now() - start < forMs) {
+        const begunAt = performance.now()
         await cycle((keyId) => {
           held.take([keyId])
           held.giveUp([keyId])
         })
-        cycles++
+        latencies.add(performance.now() - begunAt)
       }
     }
     await Promise.all(Array.from({ length: workers }, worker))
     const elapsedMs = performance.now() - start
     const cpu = process.cpuUsage(cpuBefore)
+    const cycles = latencies.total
     return {
       perSecond: (2 * cycles * 1000) / elapsedMs,
       operations: 2 * cycles,
       cycleMs: (elapsedMs * workers) / cycles,
+      p50: latencies.quantile(0.5),
+      p99: latencies.quantile(0.99),
       loadBusy: (cpu.user + cpu.system) / 1000 / elapsedMs,
     }
   },

@@ -43,7 +43,7 @@ export async function sdk(quick: boolean): Promise<Table[]> {
       if (round > 0) samples.push({ ...measured, serverUs }) // the first one only warms up
     }
   }
-  await checkReleased(server.port)
+  await server.checkReleased(KEYS)
   const row = (label: string, key: keyof Sample) => ({
     label,
     cells: contenders.map(({ samples }) => figureOf(samples, key)),
@@ -71,12 +71,4 @@ export async function sdk(quick: boolean): Promise<Table[]> {
       notes: ['The work looks at the key and is done: what is measured is the SDK.'],
     },
   ]
-}
-
-/** Ends the run unless all keys are available again. */
-async function checkReleased(port: number): Promise<void> {
-  const response = await fetch(`http://127.0.0.1:${port}/v1/pools/default`)
-  const body = await response.text()
-  const { counts } = JSON.parse(body) as { counts?: { available: number } }
-  if (counts?.available !== KEYS) throw new Error(`left behind: ${body}`)
 }
