@@ -36,6 +36,11 @@ export class Unsaved {
     return this.#slots.length > 0 || this.#entries.size > 0
   }
 
+  /** How many rows have changed. */
+  get rowCount(): number {
+    return this.#slots.length
+  }
+
   /** A slot's row has changed; what was kept of a key that it held before goes along. */
   add(slot: number): void {
     if (!this.#rows.markUnsaved(slot)) return

@@ -8,6 +8,8 @@ import { type Group, type Journal, JournalError } from './journal.ts'
 
 /** A journal that is at work for longer is given the next groups before it is done. */
 const SLOW_MS = 0.5
+/** With so many changed rows a group is worth a sync of its own, and does not wait until the turn is over. */
+const ENOUGH_ROWS = 64
 
 /** A group of changes, and all who wait until it is committed. */
 class Ticket {
@@ -82,8 +84,9 @@ export class GroupCommit {
     if (this.#failure !== null) return Promise.reject(this.#failure)
     if (!this.#hasNews()) return this.#underWay.at(-1)?.committed ?? null
     const ticket = (this.#open ??= new Ticket())
-    // The disk need not wait until there is time to hear of what it has done.
-    if (this.#underWay.length > 0 && !this.#isBusy) this.#close()
+    // The disk need not wait until there is time to hear of what it has done, nor until all callers have had their turn.
+    const isWorthIt = this.#underWay.length > 0 || this.#unsaved.rowCount >= ENOUGH_ROWS
+    if (isWorthIt && !this.#isBusy) this.#close()
     else this.#closeSoon()
     return ticket.committed
   }
