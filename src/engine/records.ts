@@ -3,7 +3,8 @@
  * the latest record of a slot says all, and reading one twice does no harm.
  */
 import { HOLD_RECORD_WORDS } from './holds.ts'
-import { isLeasedRecord, ROW_RECORD_WORDS, type Rows, State } from './rows.ts'
+import { MAX_SLOTS } from './key-index.ts'
+import { isLeasedRecord, ROW_RECORD_WORDS, State } from './rows.ts'
 import type { Tables } from './tables.ts'
 
 /** What is on disk contradicts itself, or the limits. */
@@ -59,13 +60,25 @@ export function readRecord(
  * Where the next record begins.
  * @throws RecordError where that at `at` cannot be one: its slot has no place, or it is cut short.
  */
-export function endOfRecord(rows: Rows, from: Uint32Array, at: number): number {
+export function endOfRecord(capacity: number, from: Uint32Array, at: number): number {
   const slot = from[at]!
-  if (slot === 0 || slot > rows.capacity) {
-    throw new RecordError(`a key has number ${slot}, but there is room for ${rows.capacity} only`)
+  if (slot === 0 || slot > capacity) {
+    throw new RecordError(`a key has number ${slot}, but there is room for ${capacity} only`)
   }
   let end = at + 1 + ROW_RECORD_WORDS
   if (end <= from.length && isLeasedRecord(from, at + 1)) end += HOLD_RECORD_WORDS
   if (end > from.length) throw new RecordError(`the record of slot ${slot} is cut short`)
   return end
+}
+
+/**
+ * The highest slot that records tell of, for which there must be room.
+ * @throws RecordError as above.
+ */
+export function lastSlotOf(records: Uint32Array): number {
+  let last = 0
+  for (let at = 0; at < records.length; at = endOfRecord(MAX_SLOTS, records, at)) {
+    last = Math.max(last, records[at]!)
+  }
+  return last
 }

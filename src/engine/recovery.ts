@@ -79,7 +79,7 @@ export class Recovery {
     const { tables } = this.#engine
     for (let at = 0; at < records.length;) {
       const slot = records[at]!
-      const end = endOfRecord(tables.rows, records, at)
+      const end = endOfRecord(tables.rows.capacity, records, at)
       if (wanted === undefined || wanted(slot)) {
         readRecord(tables, records, at, end, slot > this.#last)
         if (slot > this.#last) this.#last = slot

@@ -2,18 +2,18 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { type CopiedKey, type CopiedPool, copyOf } from '../../../engine/copies.ts'
-import type { Engine } from '../../../engine/engine.ts'
+import { Engine } from '../../../engine/engine.ts'
 import type { Pool } from '../../../engine/pool.ts'
-import { State } from '../../../engine/rows.ts'
-import { RecordError } from '../../../engine/records.ts'
+import { MAX_POOL_NUMBER, State } from '../../../engine/rows.ts'
+import { lastSlotOf, RecordError } from '../../../engine/records.ts'
 import { Recovery } from '../../../engine/recovery.ts'
+import type { TableLimits } from '../../../engine/tables.ts'
 import type { Original } from '../../migration.ts'
 import { JournalError } from '../journal.ts'
 import { checkPages, closeDatabase, explained, journalError, openDatabase } from './database.ts'
 import { DATABASE_FILE } from './format.ts'
 import { InstantFile } from './instant-file.ts'
 import { readSaved, readTail } from './read.ts'
-import { largestEngine } from './verify.ts'
 
 const KEYS_A_PAGE = 200
 const TOKENS_A_MS = 1000
@@ -116,19 +116,29 @@ export class EmbeddedOriginal implements Original {
 }
 
 function readEngine(database: DatabaseSync, instant: number): Engine {
-  const engine = largestEngine()
-  const recovery = new Recovery(engine)
   try {
+    const engine = new Engine(limitsOf(database), { uint32: () => 0 })
+    const recovery = new Recovery(engine)
     for (const saved of readSaved(database)) {
       if (saved.kind === 'entry') recovery.readEntry(saved.name, saved.value)
       else if (saved.kind !== 'history') recovery.readRecords(saved.records)
     }
     recovery.build(instant, Infinity)
+    return engine
   } catch (error) {
     if (error instanceof RecordError) throw new JournalError('damaged', error.message)
     throw error
   }
-  return engine
+}
+
+/** Room for what is there and no more: a process that has reserved it for several of the largest can start no other. */
+function limitsOf(database: DatabaseSync): TableLimits {
+  let maxTotalKeys = 1
+  for (const saved of readSaved(database)) {
+    if (saved.kind === 'chunk' || saved.kind === 'group')
+      maxTotalKeys = Math.max(maxTotalKeys, lastSlotOf(saved.records))
+  }
+  return { maxTotalKeys, maxPools: MAX_POOL_NUMBER }
 }
 
 function lastInstant(directory: string): number {

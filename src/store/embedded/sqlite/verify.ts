@@ -117,7 +117,7 @@ function compare(engine: Engine, slots: number, verdict: Verdict): void {
 }
 
 /** As large as the system allows: what was saved may be of a server that had more memory. */
-export function largestEngine(): Engine {
+function largestEngine(): Engine {
   const noRandom = { uint32: () => 0 }
   for (let maxTotalKeys = MAX_SLOTS; ; maxTotalKeys = Math.floor(maxTotalKeys / 2)) {
     try {
