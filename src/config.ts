@@ -276,6 +276,12 @@ function readSetting(setting: Setting<unknown>, flags: Flags, env: NodeJS.Proces
   throw new ConfigError(`${source} must be ${must}, not "${text}".`)
 }
 
+/** What a flag of another command says that takes what the setting does. @throws ConfigError */
+export function readAs<K extends keyof Config>(name: K, flag: string, text?: string): Config[K] {
+  const flags = text === undefined ? {} : { [flag]: text }
+  return readSetting({ ...SETTINGS[name], flag }, flags, {}) as Config[K]
+}
+
 /** The environment variable of a flag. */
 function variableOf(flag: string): string {
   return `TOKEN_ORCHESTRATOR_${flag.toUpperCase().replaceAll('-', '_')}`

@@ -3,7 +3,7 @@ import { existsSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { ConfigError } from '../config.ts'
+import { ConfigError, readAs } from '../config.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { Log } from '../log.ts'
 import { documentsToCopy } from '../service/vault.ts'
@@ -26,7 +26,7 @@ import { OWN_FILE, readKeys } from './encryption-keys.ts'
 import { Bar } from './remote/bar.ts'
 import { type Flag, flagsHelp } from './remote/command.ts'
 
-const PREFIX = 'token-orchestrator'
+const PREFIX = readAs('redisPrefix', 'redis-prefix')
 /** A server that is at work says so every second. */
 const SERVED_MS = 2500
 
@@ -140,12 +140,9 @@ function read(args: string[], env: NodeJS.ProcessEnv): Setting {
   const from = placeOf('from', text('from') ?? env.TOKEN_ORCHESTRATOR_FROM, text('from-prefix'))
   const to = placeOf('to', text('to') ?? env.TOKEN_ORCHESTRATOR_TO, text('to-prefix'))
   if (isSame(from, to)) throw new ConfigError('--from and --to are the same place')
-  const replicas = text('redis-replicas') ?? '0'
-  if (!/^(\d|1[0-6])$/.test(replicas)) {
-    throw new ConfigError(`--redis-replicas must be a number from 0 to 16, not "${replicas}"`)
-  }
+  const replicas = readAs('redisReplicas', 'redis-replicas', text('redis-replicas'))
   const keyFile = text('encryption-key-file') ?? env.TOKEN_ORCHESTRATOR_ENCRYPTION_KEY_FILE
-  return { from, to, replicas: Number(replicas), keyFile, isDry: given['dry-run'] === true }
+  return { from, to, replicas, keyFile, isDry: given['dry-run'] === true }
 }
 
 function placeOf(flag: string, text = '', prefix: string | undefined): Place {
@@ -154,14 +151,10 @@ function placeOf(flag: string, text = '', prefix: string | undefined): Place {
     if (prefix === undefined) return { directory: text }
     throw new ConfigError(`--${flag}-prefix is for a Redis, and --${flag} is a directory`)
   }
-  if (prefix !== undefined && !/^[\w.-]{1,64}$/.test(prefix)) {
-    throw new ConfigError(
-      `--${flag}-prefix must be 1 to 64 letters, digits, dots, dashes and underscores`,
-    )
-  }
+  const redisPrefix = readAs('redisPrefix', `${flag}-prefix`, prefix)
   try {
     const urls = text.split(',').map((url) => url.trim())
-    return { address: parseAddress(urls), prefix: prefix ?? PREFIX, urls: urls.join() }
+    return { address: parseAddress(urls), prefix: redisPrefix, urls: urls.join() }
   } catch (error) {
     throw new ConfigError(`--${flag}: ${(error as Error).message}`)
   }

@@ -12,6 +12,9 @@ import type { Random } from './random.ts'
 import { LIFE_WORD, Rows } from './rows.ts'
 import type { Save, Unsaved } from './unsaved.ts'
 
+/** Fencing tokens that a ms has room for: those of a later one are above them. */
+export const TOKENS_A_MS = 1000
+
 export interface TableLimits {
   /** Keys in all pools together. */
   maxTotalKeys: number
@@ -136,7 +139,7 @@ export class Tables {
 
   /** The next fencing token: it needs no counter on disk, since time itself keeps it rising. */
   nextToken(now: number): number {
-    this.#lastToken = Math.max(this.#lastToken + 1, now * 1000)
+    this.#lastToken = Math.max(this.#lastToken + 1, now * TOKENS_A_MS)
     return this.#lastToken
   }
 

@@ -1,6 +1,7 @@
 import type { CopiedKey, CopiedPool } from '../../engine/copies.ts'
 import { ID_DIGITS } from '../../engine/packed-ids.ts'
 import { DEFAULT_POLICY } from '../../engine/policy.ts'
+import { TOKENS_A_MS } from '../../engine/tables.ts'
 import type { Original } from '../migration.ts'
 import type { Address } from './address.ts'
 import type { Connection } from './connection.ts'
@@ -13,7 +14,6 @@ import { READ_COPIES } from './scripts.ts'
 /** So many keys hold Redis up for a few milliseconds. */
 const KEYS_A_PAGE = 200
 const SLOTS_A_PAGE = 1000
-const TOKENS_A_MS = 1000
 
 /** A Redis as it is to be copied, read page by page. */
 export class RedisOriginal implements Original {

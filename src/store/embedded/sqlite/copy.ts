@@ -10,6 +10,7 @@ import { entryName } from '../../../engine/details.ts'
 import type { SavedHolder } from '../../../engine/holders.ts'
 import type { SavedPool } from '../../../engine/pool.ts'
 import { MAX_RECORD_WORDS } from '../../../engine/records.ts'
+import { TOKENS_A_MS } from '../../../engine/tables.ts'
 import type { Copy, CopyTerms, Original } from '../../migration.ts'
 import {
   beginUnfinished,
@@ -21,8 +22,6 @@ import {
 } from './database.ts'
 import { entryChecksum, packGroup } from './format.ts'
 import { EmbeddedOriginal } from './original.ts'
-
-const TOKENS_A_MS = 1000
 
 /** A data directory in the making: its journal is written as if one server had made all changes. */
 export class EmbeddedCopy implements Copy {

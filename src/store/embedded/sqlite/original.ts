@@ -7,7 +7,7 @@ import type { Pool } from '../../../engine/pool.ts'
 import { MAX_POOL_NUMBER, State } from '../../../engine/rows.ts'
 import { lastSlotOf, RecordError } from '../../../engine/records.ts'
 import { Recovery } from '../../../engine/recovery.ts'
-import type { TableLimits } from '../../../engine/tables.ts'
+import { type TableLimits, TOKENS_A_MS } from '../../../engine/tables.ts'
 import type { Original } from '../../migration.ts'
 import { JournalError } from '../journal.ts'
 import { checkPages, closeDatabase, explained, journalError, openDatabase } from './database.ts'
@@ -16,7 +16,6 @@ import { InstantFile } from './instant-file.ts'
 import { readSaved, readTail } from './read.ts'
 
 const KEYS_A_PAGE = 200
-const TOKENS_A_MS = 1000
 
 /** A data directory as it is to be copied, in memory as a server would have it. */
 export class EmbeddedOriginal implements Original {
