@@ -11,6 +11,7 @@ import {
 } from './contract/classic.ts'
 import { repeatableOf } from './idempotency.ts'
 import { iso, isoOrNull } from './instants.ts'
+import { sendJson } from './json.ts'
 import { sendProblem, setRetryAfter } from './problem.ts'
 
 /** The pool is `default`, or none to whom it is hidden. */
@@ -115,9 +116,8 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
   })
 }
 
-/** Text, so that it passes the serialiser by: this is most of what the server says. */
 function empty(reply: FastifyReply): FastifyReply {
-  return reply.type('application/json; charset=utf-8').send('{}')
+  return sendJson(reply, '{}')
 }
 
 function notFound(reply: FastifyReply): FastifyReply {

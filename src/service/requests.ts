@@ -28,6 +28,7 @@ export class Requests {
     repeatable: Repeatable | null,
     work: (remember: RememberOperation | null) => Promise<Result>,
   ): Promise<Result> {
+    if (repeatable === null) return work(null)
     const results = await this.all(pool, repeatable, 1, async (remember) => [await work(remember)])
     return Array.isArray(results) ? (results[0] as Result) : (results as Refusal)
   }

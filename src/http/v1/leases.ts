@@ -2,23 +2,23 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import {
   type HeldLease as EngineHeldLease,
   isRefusal,
-  type Lease as EngineLease,
+  type Lease,
 } from '../../engine/operations.ts'
 import type { Access } from '../../service/access.ts'
 import type { Orchestrator } from '../../service/orchestrator.ts'
 import {
   type AcquireBody,
   type HeldLease,
-  type Lease,
   leases,
   type ReleaseBody,
   type RenewBody,
 } from '../contract/leases.ts'
 import { pageLimit } from '../contract/common.ts'
-import { iso, isoOrNull } from '../instants.ts'
-import { parseMetadata } from '../metadata.ts'
+import { iso } from '../instants.ts'
+import { sendJson } from '../json.ts'
 import { sendRefusal } from '../problem.ts'
 import { repeatableOf } from '../idempotency.ts'
+import { writeLease, writeReleased } from './lease-answer.ts'
 
 interface PoolRequest {
   Params: { pool: string }
@@ -32,19 +32,13 @@ export function leaseRoutes(
   orchestrator: Orchestrator,
   access: Access,
 ): void {
-  /** What a holder is told. How long the lease lasts from now spares clients with a wrong clock. */
-  const describe = async (pool: string, lease: EngineLease): Promise<Lease> => {
-    const { sealed, metadata, expiresAt, ...rest } = lease
-    const value = sealed === null ? null : await orchestrator.valueOf(pool, lease)
-    return {
-      ...rest,
-      value,
-      metadata: parseMetadata(metadata),
-      grantedAt: iso(lease.grantedAt),
-      expiresAt: iso(expiresAt),
-      expiresInMs: Math.max(0, expiresAt - orchestrator.now()),
-      keyExpiresAt: isoOrNull(lease.keyExpiresAt),
-    }
+  const sendLease = async (
+    reply: FastifyReply,
+    pool: string,
+    lease: Lease,
+  ): Promise<FastifyReply> => {
+    const value = lease.sealed === null ? null : await orchestrator.valueOf(pool, lease)
+    return sendJson(reply, `{${writeLease(lease, value, orchestrator.now())}}`)
   }
 
   app.route<PoolRequest & { Body: AcquireBody }>({
@@ -65,9 +59,8 @@ export function leaseRoutes(
           orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]),
         )
       }
-      const described = await describe(pool, lease)
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
-      return described
+      return sendLease(reply, pool, lease)
     },
   })
 
@@ -104,7 +97,7 @@ export function leaseRoutes(
       const { pool, leaseId } = request.params
       const [shown] = await orchestrator.run(pool, [{ op: 'showLease', leaseId }])
       if (isRefusal(shown)) return sendRefusal(reply, shown)
-      return describe(pool, shown.lease)
+      return sendLease(reply, pool, shown.lease)
     },
   })
 
@@ -114,7 +107,7 @@ export function leaseRoutes(
       const { pool, leaseId } = request.params
       const [renewed] = await orchestrator.run(pool, [{ op: 'renew', leaseId, ...request.body }])
       if (isRefusal(renewed)) return sendRefusal(reply, renewed)
-      return describe(pool, renewed.lease)
+      return sendLease(reply, pool, renewed.lease)
     },
   })
 
@@ -123,7 +116,8 @@ export function leaseRoutes(
     handler: async (request, reply) => {
       const { pool, leaseId } = request.params
       const [released] = await orchestrator.run(pool, [{ op: 'release', leaseId, ...request.body }])
-      return isRefusal(released) ? sendRefusal(reply, released) : released
+      if (isRefusal(released)) return sendRefusal(reply, released)
+      return sendJson(reply, `{${writeReleased(released)}}`)
     },
   })
 }
