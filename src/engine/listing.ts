@@ -88,11 +88,8 @@ export class Listing {
       }
       return 0
     })
-    for (const slot of following) {
-      const cursor = formatKeyId(rows, slot)
-      if (!visit(slot)) return cursor
-    }
-    return null
+    const last = following.find((slot) => !visit(slot))
+    return last === undefined ? null : formatKeyId(rows, last) // a key that is gone leaves its id there
   }
 
   #follows(slot: number): boolean {
