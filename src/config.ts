@@ -180,8 +180,7 @@ const SETTINGS: { [K in keyof Config]: Setting<Config[K]> } = {
     fallback: 'encryption.key in the data directory',
     isOptional: true,
     help: 'what the values of keys are encrypted with',
-    must: 'the path of a file',
-    parse: (text) => (text === '' || text.includes('\0') ? undefined : text),
+    ...path('the path of a file'),
   },
   logLevel: {
     flag: 'log-level',
@@ -276,10 +275,15 @@ function readSetting(setting: Setting<unknown>, flags: Flags, env: NodeJS.Proces
   throw new ConfigError(`${source} must be ${must}, not "${text}".`)
 }
 
-/** What a flag of another command says that takes what the setting does. @throws ConfigError */
-export function readAs<K extends keyof Config>(name: K, flag: string, text?: string): Config[K] {
+/** What a flag of another command says that takes what the setting does, or the flag's variable. @throws ConfigError */
+export function readAs<K extends keyof Config>(
+  name: K,
+  flag: string,
+  text?: string,
+  env: NodeJS.ProcessEnv = {},
+): Config[K] {
   const flags = text === undefined ? {} : { [flag]: text }
-  return readSetting({ ...SETTINGS[name], flag }, flags, {}) as Config[K]
+  return readSetting({ ...SETTINGS[name], flag }, flags, env) as Config[K]
 }
 
 /** The environment variable of a flag. */

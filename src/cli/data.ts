@@ -5,16 +5,13 @@ import { dirname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { parseArgs } from 'node:util'
-import { ConfigError } from '../config.ts'
+import { ConfigError, readAs } from '../config.ts'
 import { JournalError } from '../store/embedded/journal.ts'
 import { syncPath } from '../store/embedded/sqlite/database.ts'
 import { DATABASE_FILE } from '../store/embedded/sqlite/format.ts'
 import { type Verdict, verifyDirectory, verifyFile } from '../store/embedded/sqlite/verify.ts'
-import { readToken } from './files.ts'
+import { serverOf } from './remote/api.ts'
 import { COMMON_FLAGS, type Flag, flagsHelp } from './remote/command.ts'
-
-const DEFAULT_URL = 'http://127.0.0.1:3000'
-const DEFAULT_DIRECTORY = './data'
 
 export const BACKUP_FLAGS: Record<string, Flag> = {
   url: COMMON_FLAGS.url,
@@ -24,7 +21,7 @@ export const BACKUP_FLAGS: Record<string, Flag> = {
 export const DATA_FLAGS: Record<string, Flag> = {
   'data-dir': {
     placeholder: 'DIRECTORY',
-    help: `the data directory (TOKEN_ORCHESTRATOR_DATA_DIR, else ${DEFAULT_DIRECTORY})`,
+    help: 'the data directory (TOKEN_ORCHESTRATOR_DATA_DIR, else ./data)',
   },
 }
 
@@ -54,10 +51,8 @@ ${flagsHelp(DATA_FLAGS)}
 /** @returns the exit code, as all commands here. */
 export async function backup(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const { file, options } = read(args, BACKUP_FLAGS)
-  const url = options.url ?? env.TOKEN_ORCHESTRATOR_URL ?? DEFAULT_URL
   if (file === undefined) throw new ConfigError('name the FILE that the backup goes to')
-  if (!URL.canParse(url)) throw new ConfigError(`--url must be a URL, not "${url}"`)
-  const token = readToken('--token-file', options['token-file'], 'TOKEN_ORCHESTRATOR_TOKEN', env)
+  const { url, token } = serverOf(options.url, options['token-file'], env)
   refuseExisting(file)
   const partial = `${file}.partial`
   try {
@@ -75,7 +70,7 @@ export async function backup(args: string[], env: NodeJS.ProcessEnv): Promise<nu
 
 export async function restore(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const { file, options } = read(args, DATA_FLAGS)
-  const directory = options['data-dir'] ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
+  const directory = readAs('dataDir', 'data-dir', options['data-dir'], env)
   if (file === undefined) throw new ConfigError('name the FILE to restore')
   const target = join(directory, DATABASE_FILE)
   refuseExisting(target)
@@ -99,7 +94,7 @@ export async function check(args: string[], env: NodeJS.ProcessEnv): Promise<num
   if (file !== undefined && options['data-dir'] !== undefined) {
     throw new ConfigError('name a FILE or --data-dir, not both')
   }
-  const directory = options['data-dir'] ?? env.TOKEN_ORCHESTRATOR_DATA_DIR ?? DEFAULT_DIRECTORY
+  const directory = readAs('dataDir', 'data-dir', options['data-dir'], env)
   const what = file ?? directory
   const isDirectory = (await stat(what).catch(() => null))?.isDirectory() ?? file === undefined
   return report(what, isDirectory ? verifyDirectory(what) : verifyFile(what))
