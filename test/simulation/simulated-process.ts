@@ -6,7 +6,8 @@ import type { Policy } from '../../src/engine/policy.ts'
 import type { TableLimits } from '../../src/engine/tables.ts'
 import type { Orchestrator } from '../../src/service/orchestrator.ts'
 import type { Repeatable } from '../../src/service/requests.ts'
-import type { StoreEvents } from '../../src/store/store.ts'
+import type { RunPool } from '../../src/service/waiters.ts'
+import type { Store, StoreEvents } from '../../src/store/store.ts'
 import type { SeededRandom } from '../support/seeded-random.ts'
 import { TEST_MASTER_KEY } from '../support/server.ts'
 import type { SimulatedDisk } from '../support/simulated-disk.ts'
@@ -67,8 +68,8 @@ export class SimulatedProcess {
     this.poolCall = call
     const started = sources.Orchestrator.start(
       this.clock,
-      (events) =>
-        sources.EmbeddedStore.open(
+      async (events) => {
+        const store = await sources.EmbeddedStore.open(
           limits,
           this.clock,
           random,
@@ -78,7 +79,10 @@ export class SimulatedProcess {
             if (!hasRoom) this.setRoom(false)
             return journal
           },
-        ),
+        )
+        this.#noteFailures(store)
+        return store
+      },
       { policy: {}, masterKeys: () => [TEST_MASTER_KEY], random },
     )
     this.#follow(call, started, (orchestrator) => {
@@ -304,6 +308,21 @@ export class SimulatedProcess {
 
   #tag(call: Call, operations: OfCall<Operation>[]): void {
     for (const operation of operations) operation[CALL] = call
+  }
+
+  /** Who waits and is served in vain, since the store fails, waits no more, though he has not heard of it yet. */
+  #noteFailures(store: Store): void {
+    const run = store.run.bind(store) as RunPool
+    const noted: RunPool = async (pool, operations) => {
+      try {
+        return await run(pool, operations)
+      } catch (error) {
+        const served = operations.filter((one) => one.op !== 'acquire' || one.count !== 0)
+        for (const { waiting } of this.callsOf(served)) if (waiting !== null) waiting.isOver = true
+        throw error
+      }
+    }
+    Object.assign(store, { run: noted })
   }
 
   #owe(call: Call): void {
