@@ -28,6 +28,8 @@ export class Observer implements Watcher {
   readonly #removals = new Map<string, number>()
   /** Slots of dead keys that were found at the start. */
   readonly #deadSlots = new Set<number>()
+  /** Imports that are half done: what they have made ready takes room, though there are no keys yet. */
+  readonly #imports = new Set<Run>()
 
   constructor(world: World, process: SimulatedProcess) {
     this.#world = world
@@ -47,7 +49,11 @@ export class Observer implements Watcher {
       if (!finished && disk.underWay.length > 0) {
         saw('a call had to wait for settling while a commit was under way')
       }
-      if (!finished && run.importing !== null) saw('an import was interrupted')
+      this.#imports.delete(run)
+      if (!finished && run.importing !== null) {
+        this.#imports.add(run)
+        saw('an import was interrupted')
+      }
       if (finished && disk.underWay.length > 0 && run.operations.every(isRead)) {
         saw('a read waited for a commit')
       }
@@ -107,6 +113,7 @@ export class Observer implements Watcher {
       assert(process.clock.now() >= history.shownUntil, 'what has been shown is future again')
       process.engine = engine
       process.isReloading = false
+      this.#imports.clear()
       const { rows } = engine.tables
       for (let slot = 1; rows.knows(slot); slot++) {
         if (!rows.isLive(slot)) this.#deadSlots.add(slot)
@@ -154,12 +161,20 @@ export class Observer implements Watcher {
       const told = run.results[progress.results]!
       this.#world.note(`${run.pool} ${operation.op}: ${brief(told)}`)
       const before = run.results.slice(0, progress.results)
-      const seen = this.#learnResult(run.pool, operation, told, progress, now, before)
+      const isCrowded = 'code' in told && told.code === 'server_full' && this.#isImporting(run)
+      const seen = isCrowded
+        ? 0
+        : this.#learnResult(run.pool, operation, told, progress, now, before)
       deadline = Math.max(deadline, seen)
       progress.granted.clear()
       this.#learnAnswer(operation, told, seen, now)
     }
     return deadline
+  }
+
+  /** Whether others than that one are half done with an import. */
+  #isImporting(run: Run): boolean {
+    return this.#imports.size > (this.#imports.has(run) ? 1 : 0)
   }
 
   /** What the result means to who asked for it. */
