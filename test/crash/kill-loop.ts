@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SeededRandom } from '../support/seeded-random.ts'
-import { type Place, type Settings, TestedServer } from './tested-server.ts'
+import { type Settings, TestedServer } from './tested-server.ts'
 
 const LOAD_MS = { least: 50, more: 450 }
 /** Some are killed while they start, too. */
@@ -25,7 +25,7 @@ const ROUNDS: Settings[] = [
 export interface KillLoopOptions {
   kills: number
   seed: number
-  place: Place
+  dataDir: string
   /** Whether it begins with so many keys that the journal is cut later on. */
   bulk: boolean
   /** Ends the loop before its time. */
@@ -38,9 +38,9 @@ export interface KillLoopOptions {
 
 /** Returns the server with its log, ended. */
 export async function killLoop(options: KillLoopOptions): Promise<TestedServer> {
-  const { kills, seed, place, bulk, signal, onCheck, betweenRuns } = options
+  const { kills, seed, dataDir, bulk, signal, onCheck, betweenRuns } = options
   const random = new SeededRandom(seed)
-  await using server = new TestedServer(place, random)
+  await using server = new TestedServer(dataDir, random)
   let killed = 0
   const kill = async (): Promise<void> => {
     assert.equal(await server.kill(), null, 'the server has ended by itself')

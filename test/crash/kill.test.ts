@@ -12,6 +12,8 @@ import { Scratch } from './scratch.ts'
 
 const KILLS = 21
 const CUTS = 3
+/** Each finds both kinds, unless the machine is so busy that what was leased is free again. */
+const OLDER_TRIES = 3
 /** Each loses something, unless the system happens to write everything to disk just before. */
 const UNSYNCED_TRIES = 3
 
@@ -22,12 +24,12 @@ function assertNoFaults({ faultCount, details }: AckLog, seed: number): void {
 suite('kill -9 under load', () => {
   test(`${KILLS} kills lose nothing and give no key to two`, async () => {
     using scratch = new Scratch()
-    const place = scratch.place()
+    const dataDir = scratch.dataDir()
     const seed = Date.now()
-    const { log } = await killLoop({ kills: KILLS, seed, place, bulk: true })
+    const { log } = await killLoop({ kills: KILLS, seed, dataDir, bulk: true })
     assertNoFaults(log, seed)
     assert(log.acknowledged > 1000 && log.unknown > KILLS, 'there was a load')
-    using database = new DatabaseSync(join(place.dataDir, 'state.db'))
+    using database = new DatabaseSync(join(dataDir, 'state.db'))
     const count = (query: string): unknown => Object.values(database.prepare(query).get()!)[0]
     assert.notEqual(count('SELECT count(*) FROM chunks'), 0, 'chunks were written')
     assert.notEqual(count('SELECT min(sequence) FROM journal'), 1, 'the journal was cut')
@@ -35,19 +37,25 @@ suite('kill -9 under load', () => {
 
   test('the check can fail: older data are found out', async () => {
     using scratch = new Scratch()
-    const place = scratch.place()
-    const data = dirname(place.dataDir)
-    const copy = `${data}-copy`
-    let runs = 0
-    const betweenRuns = (): void => {
-      runs++
-      if (runs === 2) cpSync(data, copy, { recursive: true })
-      if (runs !== 3) return
-      rmSync(data, { recursive: true })
-      cpSync(copy, data, { recursive: true })
+    const found = { lost: 0, double: 0 }
+    const isFound = (): boolean => found.lost > 0 && found.double > 0
+    for (let seed = 1; seed <= OLDER_TRIES && !isFound(); seed++) {
+      const dataDir = scratch.dataDir()
+      const data = dirname(dataDir)
+      const copy = `${data}-copy`
+      let runs = 0
+      const betweenRuns = (): void => {
+        runs++
+        if (runs === 2) cpSync(data, copy, { recursive: true })
+        if (runs !== 3) return
+        rmSync(data, { recursive: true })
+        cpSync(copy, data, { recursive: true })
+      }
+      const { log } = await killLoop({ kills: 5, seed, dataDir, bulk: false, betweenRuns })
+      found.lost += log.faults.lost
+      found.double += log.faults.double
     }
-    const { log } = await killLoop({ kills: 5, seed: 1, place, bulk: false, betweenRuns })
-    assert(log.faults.lost > 0 && log.faults.double > 0, JSON.stringify(log.faults))
+    assert(isFound(), JSON.stringify(found))
   })
 })
 
@@ -58,9 +66,9 @@ suite('power cuts under load', async () => {
   test(`${CUTS} cuts lose nothing`, { skip }, async () => {
     using scratch = new Scratch()
     await using disk = await PowerDisk.make(scratch.path)
-    const place = scratch.place(disk.path)
+    const dataDir = scratch.dataDir(disk.path)
     const seed = Date.now()
-    const { log } = await powerCuts({ cuts: CUTS, seed, disk, place, durability: 'fsync' })
+    const { log } = await powerCuts({ cuts: CUTS, seed, disk, dataDir, durability: 'fsync' })
     assertNoFaults(log, seed)
   })
 
@@ -69,8 +77,8 @@ suite('power cuts under load', async () => {
     await using disk = await PowerDisk.make(scratch.path)
     let lost = 0
     for (let seed = 1; seed <= UNSYNCED_TRIES && lost === 0; seed++) {
-      const place = scratch.place(disk.path)
-      const { log } = await powerCuts({ cuts: 2, seed, disk, place, durability: 'os' })
+      const dataDir = scratch.dataDir(disk.path)
+      const { log } = await powerCuts({ cuts: 2, seed, disk, dataDir, durability: 'os' })
       lost = log.faults.lost
     }
     assert(lost > 0)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SeededRandom } from '../support/seeded-random.ts'
 import type { PowerDisk } from './power-disk.ts'
-import { type Durability, type Place, type Settings, TestedServer } from './tested-server.ts'
+import { type Durability, type Settings, TestedServer } from './tested-server.ts'
 
 const LOAD_MS = { least: 200, more: 600 }
 const START_MS = 600
@@ -15,7 +15,7 @@ export interface PowerCutOptions {
   seed: number
   disk: PowerDisk
   /** On that disk. */
-  place: Place
+  dataDir: string
   durability: Durability
   signal?: AbortSignal
   /** Called when all is checked that was acknowledged before a cut. */
@@ -24,10 +24,10 @@ export interface PowerCutOptions {
 
 /** Returns the server with its log, ended. */
 export async function powerCuts(options: PowerCutOptions): Promise<TestedServer> {
-  const { cuts, seed, disk, place, durability, signal, onCut } = options
+  const { cuts, seed, disk, dataDir, durability, signal, onCut } = options
   const settings: Settings = { ...TERMS, durability }
   const random = new SeededRandom(seed)
-  await using server = new TestedServer(place, random)
+  await using server = new TestedServer(dataDir, random)
   const cutPower = async (): Promise<void> => {
     // The machine stops at once. A sync that is under way while XFS shuts down may report success and be
     // lost, but then nobody may be told of it.

@@ -39,7 +39,7 @@ async function soakKills(kills: number, seed: number, signal: AbortSignal): Prom
   using scratch = new Scratch()
   const what = 'kills'
   const { log } = await killLoop({
-    ...{ kills, seed, signal, bulk: true, place: scratch.place() },
+    ...{ kills, seed, signal, bulk: true, dataDir: scratch.dataDir() },
     onCheck: (ends, { log }) => {
       progress({ what, ends, log })
     },
@@ -52,7 +52,7 @@ async function soakPowerCuts(cuts: number, seed: number, signal: AbortSignal): P
   await using disk = await PowerDisk.make(scratch.path)
   const what = 'power cuts'
   const { log } = await powerCuts({
-    ...{ cuts, seed, signal, disk, durability: 'fsync', place: scratch.place(disk.path) },
+    ...{ cuts, seed, signal, disk, durability: 'fsync', dataDir: scratch.dataDir(disk.path) },
     onCut: (ends, { log }) => {
       progress({ what, ends, log })
     },
@@ -61,8 +61,8 @@ async function soakPowerCuts(cuts: number, seed: number, signal: AbortSignal): P
   let losing = 0
   const tries = Math.ceil(cuts / UNSYNCED_CUTS)
   for (let attempt = 0; attempt < tries; attempt++) {
-    const place = scratch.place(disk.path)
-    const cut = { cuts: UNSYNCED_CUTS, seed: seed + attempt, signal, disk, place }
+    const dataDir = scratch.dataDir(disk.path)
+    const cut = { cuts: UNSYNCED_CUTS, seed: seed + attempt, signal, disk, dataDir }
     const { log } = await powerCuts({ ...cut, durability: 'os' })
     if (log.faults.lost > 0) losing++
   }

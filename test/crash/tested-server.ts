@@ -21,22 +21,15 @@ export interface Settings extends Terms {
   durability: Durability
 }
 
-/** Where a server is tried. */
-export interface Place {
-  dataDir: string
-  /** Where Node keeps compiled code, so that the next start is faster. */
-  codeDir: string
-}
-
 export class TestedServer implements AsyncDisposable {
   readonly log = new AckLog()
-  readonly #place: Place
+  readonly #dataDir: string
   readonly #random: SeededRandom
   #command: Command | null = null
   #port = 0
 
-  constructor(place: Place, random: SeededRandom) {
-    this.#place = place
+  constructor(dataDir: string, random: SeededRandom) {
+    this.#dataDir = dataDir
     this.#random = random
   }
 
@@ -49,12 +42,9 @@ export class TestedServer implements AsyncDisposable {
 
   /** Starts it and does not wait. */
   launch({ durability, keyLifetimeMs, leaseTtlMs }: Settings): void {
-    const { dataDir, codeDir } = this.#place
     const terms = ['--key-lifetime', `${keyLifetimeMs}ms`, '--lease-ttl', `${leaseTtlMs}ms`]
-    this.#command = startCli(
-      ['serve', '--data-dir', dataDir, '--port', '0', '--durability', durability, ...terms],
-      { env: { NODE_COMPILE_CACHE: codeDir } },
-    )
+    const where = ['--data-dir', this.#dataDir, '--port', '0', '--durability', durability]
+    this.#command = startCli(['serve', ...where, ...terms])
   }
 
   /** Ends it in the middle of whatever it does. Returns its exit code if it had ended by itself. */

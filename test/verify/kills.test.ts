@@ -13,7 +13,8 @@ suite('histories of a server that is killed', { timeout: 180_000 }, () => {
   test('are those of right keys', async (t) => {
     using scratch = new Scratch()
     const seed = Date.now()
-    const trial = await verifyKills({ kills: KILLS, seed, place: scratch.place(), loadMs: LOAD_MS })
+    const dataDir = scratch.dataDir()
+    const trial = await verifyKills({ kills: KILLS, seed, dataDir, loadMs: LOAD_MS })
     const { operations, unknown, wrong, undecided } = trial
     assert.deepEqual([wrong[0] ?? [], undecided], [[], 0], `seed ${seed}`)
     assert(operations > 1000 && unknown > 0, `${operations} operations, ${unknown} unknown`)
@@ -22,8 +23,8 @@ suite('histories of a server that is killed', { timeout: 180_000 }, () => {
 
   test('are found out where the server forgets what it answered', async () => {
     using scratch = new Scratch()
-    const place = scratch.place()
-    const data = dirname(place.dataDir)
+    const dataDir = scratch.dataDir()
+    const data = dirname(dataDir)
     const copy = `${data}-copy`
     const betweenRuns = (kills: number): void => {
       if (kills === 1) cpSync(data, copy, { recursive: true })
@@ -31,7 +32,13 @@ suite('histories of a server that is killed', { timeout: 180_000 }, () => {
       rmSync(data, { recursive: true })
       cpSync(copy, data, { recursive: true })
     }
-    const { wrong } = await verifyKills({ kills: 3, seed: 1, place, loadMs: LOAD_MS, betweenRuns })
+    const { wrong } = await verifyKills({
+      kills: 3,
+      seed: 1,
+      dataDir,
+      loadMs: LOAD_MS,
+      betweenRuns,
+    })
     assert(wrong.length > 0)
   })
 })

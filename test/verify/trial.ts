@@ -1,7 +1,6 @@
 /** Callers of a real server that is killed again and again, and whether what they were told can have been. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Place } from '../crash/tested-server.ts'
 import { cutOff } from '../redis/failover-trial.ts'
 import { empty, fill } from '../redis/lease-load.ts'
 import { listeningPort, startCli } from '../support/command.ts'
@@ -38,7 +37,7 @@ export interface Trial {
 export interface TrialOptions {
   kills: number
   seed: number
-  place: Place
+  dataDir: string
   /** How long the load goes on before a kill, about. */
   loadMs: number
   /** Done to the data between a kill and the next start. */
@@ -48,7 +47,7 @@ export interface TrialOptions {
 }
 
 export async function verifyKills(options: TrialOptions): Promise<Trial> {
-  const { kills, seed, place, loadMs, betweenRuns, onPool } = options
+  const { kills, seed, dataDir, loadMs, betweenRuns, onPool } = options
   const random = new SeededRandom(seed)
   const trial = newTrial()
   for (let round = 0; trial.faults < kills; round++) {
@@ -57,9 +56,7 @@ export async function verifyKills(options: TrialOptions): Promise<Trial> {
     let keys: string[] = []
     for (let life = 0; life < KILLS_A_POOL && trial.faults < kills; life++) {
       betweenRuns?.(trial.faults)
-      await using command = startCli(['serve', '--data-dir', place.dataDir, '--port', '0'], {
-        env: { NODE_COMPILE_CACHE: place.codeDir },
-      })
+      await using command = startCli(['serve', '--data-dir', dataDir, '--port', '0'])
       const port = await listeningPort(command)
       if (life === 0) keys = await makeKeys(port, pool)
       const work = Promise.all(

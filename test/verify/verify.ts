@@ -30,7 +30,7 @@ function tell(trial: Trial): void {
 
 console.log(`seed ${seed}`)
 using scratch = new Scratch()
-const ofKills = { kills, seed, place: scratch.place(), loadMs: LOAD_MS, onPool: tell }
+const ofKills = { kills, seed, dataDir: scratch.dataDir(), loadMs: LOAD_MS, onPool: tell }
 const trials = [await verifyKills(ofKills)]
 if (failovers > 0) trials.push(await verifyFailovers(failovers, 1, seed, tell))
 for (const { wrong, undecided } of trials) {
