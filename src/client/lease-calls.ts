@@ -104,7 +104,7 @@ export class LeaseCalls {
     const waitMs = Math.max(0, Math.floor(asked.waitUntil - clock.now()))
     const { body: lease, sentAt } = await this.transport.request('POST', leasesOf(asked.pool), {
       body: { ...asked.body, waitMs },
-      idempotencyKey: crypto.randomUUID(),
+      idempotencyKey: newIdempotencyKey(),
       signal,
       timeoutMs: requestTimeoutMs + waitMs,
       retryForMs: retryForMs + waitMs,
@@ -146,7 +146,7 @@ export class LeaseCalls {
       count,
       ...body,
     }))
-    const idempotencyKey = crypto.randomUUID()
+    const idempotencyKey = newIdempotencyKey()
     const asking = { idempotencyKey, signal }
     const { results, sentAt } = await this.#batch(asked[0]!.pool, operations, asking)
     for (const [at, share] of [...shares.values()].entries()) share.got = results[at] as Acquired
@@ -198,6 +198,11 @@ export class LeaseCalls {
     const answer = await this.transport.request('POST', path, { body: { operations }, ...asking })
     return { results: (answer.body as { results: unknown[] }).results, sentAt: answer.sentAt }
   }
+}
+
+/** Not a UUID by the platform: browsers have those only where a page came by TLS or from loopback. */
+function newIdempotencyKey(): string {
+  return crypto.getRandomValues(new BigUint64Array(2)).join('-')
 }
 
 function leasesOf(pool: string): string {

@@ -8,10 +8,10 @@ const QUIET = [
 ]
 const PATIENCE_MS = 60_000
 
-export function launchBrowser(): Promise<Browser> {
+export function launchBrowser(...flags: string[]): Promise<Browser> {
   return chromium.launch({
     executablePath: needTool('chromium'),
-    args: QUIET,
+    args: [...QUIET, ...flags],
     timeout: PATIENCE_MS,
   })
 }
