@@ -32,13 +32,9 @@ export function leaseRoutes(
   orchestrator: Orchestrator,
   access: Access,
 ): void {
-  const sendLease = async (
-    reply: FastifyReply,
-    pool: string,
-    lease: Lease,
-  ): Promise<FastifyReply> => {
+  const tell = async (pool: string, lease: Lease): Promise<string> => {
     const value = lease.sealed === null ? null : await orchestrator.valueOf(pool, lease)
-    return sendJson(reply, `{${writeLease(lease, value, orchestrator.now())}}`)
+    return `{${writeLease(lease, value, orchestrator.now())}}`
   }
 
   app.route<PoolRequest & { Body: AcquireBody }>({
@@ -59,8 +55,9 @@ export function leaseRoutes(
           orchestrator.run(pool, [{ op: 'release', leaseId: lease.leaseId }]),
         )
       }
+      const told = await tell(pool, lease) // where that fails there is no lease
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
-      return sendLease(reply, pool, lease)
+      return sendJson(reply, told)
     },
   })
 
@@ -97,7 +94,7 @@ export function leaseRoutes(
       const { pool, leaseId } = request.params
       const [shown] = await orchestrator.run(pool, [{ op: 'showLease', leaseId }])
       if (isRefusal(shown)) return sendRefusal(reply, shown)
-      return sendLease(reply, pool, shown.lease)
+      return sendJson(reply, await tell(pool, shown.lease))
     },
   })
 
@@ -107,7 +104,7 @@ export function leaseRoutes(
       const { pool, leaseId } = request.params
       const [renewed] = await orchestrator.run(pool, [{ op: 'renew', leaseId, ...request.body }])
       if (isRefusal(renewed)) return sendRefusal(reply, renewed)
-      return sendLease(reply, pool, renewed.lease)
+      return sendJson(reply, await tell(pool, renewed.lease))
     },
   })
 
