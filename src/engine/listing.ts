@@ -88,8 +88,10 @@ export class Listing {
       }
       return 0
     })
-    const last = following.find((slot) => !visit(slot))
-    return last === undefined ? null : formatKeyId(rows, last) // a key that is gone leaves its id there
+    for (const slot of following) {
+      if (!visit(slot)) return formatKeyId(rows, slot) // of a key that is gone the id is still there
+    }
+    return null
   }
 
   #follows(slot: number): boolean {

@@ -146,6 +146,14 @@ suite('what cannot be done is said, and changes nothing', () => {
     assert.deepEqual(readdirSync(FOLDER).includes('new'), false)
   })
 
+  test('an empty variable is none', async () => {
+    const env = { TOKEN_ORCHESTRATOR_DATA_DIR: '' }
+    await using command = startCli(['restore', file], { cwd: FOLDER, env })
+    assert.equal(await command.code, 0, command.stderr)
+    assert.match(command.stdout, /^\.\/data: no faults/)
+    assert(readdirSync(join(FOLDER, 'data')).includes('state.db'))
+  })
+
   test('of a damaged backup', async () => {
     const damaged = join(FOLDER, 'damaged.db')
     copyFileSync(file, damaged)

@@ -28,8 +28,8 @@ export class Observer implements Watcher {
   readonly #removals = new Map<string, number>()
   /** Slots of dead keys that were found at the start. */
   readonly #deadSlots = new Set<number>()
-  /** Imports that are half done: what they have made ready takes room, though there are no keys yet. */
-  readonly #imports = new Set<Run>()
+  /** Of imports that are half done: for how many keys they have taken slots. */
+  readonly #ready = new Map<Run, number>()
 
   constructor(world: World, process: SimulatedProcess) {
     this.#world = world
@@ -49,9 +49,9 @@ export class Observer implements Watcher {
       if (!finished && disk.underWay.length > 0) {
         saw('a call had to wait for settling while a commit was under way')
       }
-      this.#imports.delete(run)
+      this.#ready.delete(run)
       if (!finished && run.importing !== null) {
-        this.#imports.add(run)
+        this.#ready.set(run, this.#slotsWithoutKey() - sum(this.#ready.values()))
         saw('an import was interrupted')
       }
       if (finished && disk.underWay.length > 0 && run.operations.every(isRead)) {
@@ -113,7 +113,7 @@ export class Observer implements Watcher {
       assert(process.clock.now() >= history.shownUntil, 'what has been shown is future again')
       process.engine = engine
       process.isReloading = false
-      this.#imports.clear()
+      this.#ready.clear()
       const { rows } = engine.tables
       for (let slot = 1; rows.knows(slot); slot++) {
         if (!rows.isLive(slot)) this.#deadSlots.add(slot)
@@ -155,16 +155,14 @@ export class Observer implements Watcher {
   /** Returns the latest deadline whose effect the new results show. */
   #learn(run: Run, now: number): number {
     const progress = this.#progressOf.get(run) ?? this.#begin(run)
+    this.#world.history.model.readyKeys = sum(this.#ready.values()) - (this.#ready.get(run) ?? 0)
     let deadline = 0
     for (; progress.results < run.results.length; progress.results++) {
       const operation = run.operations[progress.results]!
       const told = run.results[progress.results]!
       this.#world.note(`${run.pool} ${operation.op}: ${brief(told)}`)
       const before = run.results.slice(0, progress.results)
-      const isCrowded = 'code' in told && told.code === 'server_full' && this.#isImporting(run)
-      const seen = isCrowded
-        ? 0
-        : this.#learnResult(run.pool, operation, told, progress, now, before)
+      const seen = this.#learnResult(run.pool, operation, told, progress, now, before)
       deadline = Math.max(deadline, seen)
       progress.granted.clear()
       this.#learnAnswer(operation, told, seen, now)
@@ -172,9 +170,9 @@ export class Observer implements Watcher {
     return deadline
   }
 
-  /** Whether others than that one are half done with an import. */
-  #isImporting(run: Run): boolean {
-    return this.#imports.size > (this.#imports.has(run) ? 1 : 0)
+  #slotsWithoutKey(): number {
+    const { rows, stateCounts } = this.#process.engine!.tables
+    return rows.used - sum(stateCounts)
   }
 
   /** What the result means to who asked for it. */
@@ -267,6 +265,10 @@ export class Observer implements Watcher {
       if (this.#deadSlots.delete(slot)) this.#world.saw('a slot was used again after a crash')
     }
   }
+}
+
+function sum(numbers: Iterable<number>): number {
+  return [...numbers].reduce((total, number) => total + number, 0)
 }
 
 function isStorageFull(told: unknown): boolean {

@@ -68,6 +68,8 @@ export class Model {
   readonly #memories = new Map<string, Memory>()
   readonly #maxTotalKeys: number
   readonly #traits: Traits
+  /** Keys that others are importing: nobody sees them yet, but they have their room. */
+  readyKeys = 0
   /** Of all pools, or of those that are gone. */
   #lastToken = 0
 
@@ -306,7 +308,8 @@ export class Model {
   #whyFull(pool: ModelPool, count: number, now: number): Refusal | null {
     if (living(pool.keys, now).length + count > pool.policy.maxKeys) return { code: 'pool_full' }
     const total = [...this.pools.values()].flatMap(({ keys }) => living(keys, now)).length
-    return total + count > this.#maxTotalKeys ? { code: 'server_full' } : null
+    const taken = total + this.readyKeys
+    return taken + count > this.#maxTotalKeys ? { code: 'server_full' } : null
   }
 
   #add(
