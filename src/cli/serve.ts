@@ -39,6 +39,8 @@ ${settingsHelp()}
  */
 export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const config = readConfig(args, env)
+  // Holders are still to be served where nobody reads the log any more.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   const log = new Log(config.logLevel, (line) => process.stdout.write(line))
   const tls = readTls(config, log)
   const secret = readAdminSecret(config, log)

@@ -73,6 +73,17 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
+test('a server whose log nobody reads any more finishes all the same', async () => {
+  await using served = await startServe()
+  const begun = await begin(served.port)
+  served.command.stopReading()
+  served.command.kill('SIGTERM') // which it logs
+  await refused(served.port)
+  begun.write(BODY)
+  assert.match(await received(begun), /^HTTP\/1\.1 201 /)
+  assert.equal(await served.command.code, 0)
+})
+
 test('who listens to what happens is told that it ends', async () => {
   await using served = await startServe()
   const listening = await dial(served.port)

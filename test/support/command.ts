@@ -70,6 +70,12 @@ export class Command implements AsyncDisposable {
     this.#process.stdin!.write(text)
   }
 
+  /** What it says from now on is an error to it. */
+  stopReading(): void {
+    this.#process.stdout!.destroy()
+    this.#process.stderr!.destroy()
+  }
+
   kill(signal: NodeJS.Signals): void {
     process.kill(-this.#process.pid!, signal)
   }
