@@ -1,12 +1,22 @@
 import { DeadlinePages, Deadlines } from '../../engine/deadlines.ts'
+import { NEVER } from '../../engine/rows.ts'
 import type { Shard } from './shard.ts'
 
 /** A pool as this process has come to know it. */
 export interface Known {
+  readonly uid: number
   readonly name: string
-  readonly shard: Shard
+  readonly shards: readonly Shard[]
+  /** When something falls due in each of them; NEVER: it is not known to. */
+  readonly dues: number[]
   /** Among deadlines. */
   readonly place: number
+}
+
+/** A shard in which something is due. */
+export interface Due {
+  known: Known
+  shard: Shard
 }
 
 /** The pools that this process has to do with, and when something falls due in them, by its own clock. */
@@ -31,11 +41,11 @@ export class KnownPools {
     return this.#byUid.get(uid)
   }
 
-  add(name: string, shard: Shard): Known {
+  add(uid: number, name: string, shards: readonly Shard[]): Known {
     const place = this.#freePlaces.pop() ?? this.#byPlace.length
-    const known = { name, shard, place }
+    const known = { uid, name, shards, dues: shards.map(() => NEVER), place }
     this.#byPlace[place] = known
-    this.#byUid.set(shard.uid, known)
+    this.#byUid.set(uid, known)
     return known
   }
 
@@ -48,20 +58,29 @@ export class KnownPools {
     this.#freePlaces.push(known.place)
   }
 
-  /** Something falls due there by then, if not before. */
-  fallsDue(known: Known, instant: number): void {
+  /** Something falls due in that shard by then, if not before. */
+  fallsDue(known: Known, { place: { shard } }: Shard, instant: number): void {
     if (this.#byPlace[known.place] !== known) return
+    known.dues[shard] = Math.min(known.dues[shard]!, instant)
     if (instant < this.#dues.dueOf(known.place)) this.#dues.set(known.place, instant)
   }
 
-  /** Up to `limit` pools in which something is due, whose deadlines are not known from then on. */
-  takeDue(now: number, limit: number): Known[] {
-    const due: Known[] = []
-    while (this.#dues.next <= now && due.length < limit) {
+  /** What is due in up to `limit` pools, when which is not known from then on. */
+  takeDue(now: number, limit: number): Due[] {
+    const all: Due[] = []
+    for (let pools = 0; this.#dues.next <= now && pools < limit; pools++) {
       const { top } = this.#dues
+      const known = this.#byPlace[top]!
       this.#dues.delete(top)
-      due.push(this.#byPlace[top]!)
+      for (const shard of known.shards) {
+        const number = shard.place.shard
+        if (known.dues[number]! > now) continue
+        known.dues[number] = NEVER
+        all.push({ known, shard })
+      }
+      const next = Math.min(...known.dues)
+      if (next < NEVER) this.#dues.set(top, next)
     }
-    return due
+    return all
   }
 }

@@ -16,13 +16,14 @@ import {
   type StoreStats,
 } from '../store.ts'
 import type { Connection } from './connection.ts'
-import { type Known, KnownPools } from './known-pools.ts'
-import type { Layout } from './layout.ts'
+import { type Due, type Known, KnownPools } from './known-pools.ts'
+import { type Layout, shardOfKey, tagsOf } from './layout.ts'
 import { lookBack } from './past.ts'
 import { type Entry, Registry } from './registry.ts'
 import { Run } from './run.ts'
 import { PULSE, PUT_DOCUMENT } from './scripts.ts'
 import { type Answer, Shard } from './shard.ts'
+import { Spread } from './spread.ts'
 import { Watches } from './watches.ts'
 import { changeFromWire, foundFromWire } from './wire.ts'
 
@@ -95,7 +96,7 @@ export class RedisStore implements Store {
   async start(): Promise<void> {
     await this.#pulse()
     if (this.#history !== undefined) await this.#registry.putHistory(this.#history)
-    for (const entry of await this.#registry.all()) this.#fallsDue(this.#know(entry), 0)
+    for (const entry of await this.#registry.all()) this.#mayBeDue(this.#know(entry), 0)
     this.#announceDue()
   }
 
@@ -112,7 +113,7 @@ export class RedisStore implements Store {
       }
       const { uid } = entry
       const known = this.#know(entry)
-      if (!(await this.#watched(known.shard.run(run)))) {
+      if (!(await this.#watched(this.#runIn(known, run)))) {
         this.#noteWaits(known, run)
         break
       }
@@ -122,7 +123,9 @@ export class RedisStore implements Store {
       run.move(isAnother && (run.isNew || entry!.emptied === uid))
     }
     if (entry?.emptied !== undefined) {
-      const shardOf = (uid: number): Shard => this.#shardOf(uid, () => undefined)
+      const { shards } = entry.policy
+      const shardOf = (uid: number, keyId: string): Shard =>
+        this.#shardOf(uid, shardOfKey(keyId, shards), shards, () => undefined)
       const { results } = run
       await this.#watched(lookBack(operations, results, entry.emptied, this.#random, shardOf))
     }
@@ -186,18 +189,24 @@ export class RedisStore implements Store {
   async find(digest: string, keyId: string): Promise<FoundLease[]> {
     const id = packKeyId(keyId)
     const operation = { op: 'find', digest, ...(id !== null && { id }) }
-    const found = await this.#ofAll(async (entry) => {
-      const result = await this.#know(entry).shard.ask(operation)
-      return result === null ? [] : foundFromWire(result, entry.name)
+    const found = await this.#ofAll((entry) => {
+      const { shards, name } = this.#know(entry)
+      return Promise.all(
+        shards.map(async (shard) => {
+          const result = await shard.ask(operation)
+          return result === null ? [] : foundFromWire(result, name)
+        }),
+      )
     })
-    return found.flat()
+    return found.flat(2)
   }
 
   async holdsValues(): Promise<boolean> {
-    const found = await this.#ofAll(({ uid }) =>
-      this.#connection.read(this.#layout.part(uid, 'digests'), 'EXISTS'),
-    )
-    return found.includes(1)
+    const found = await this.#ofAll(({ uid, policy }) => {
+      const digests = tagsOf(uid, policy.shards).map((tag) => this.#layout.part(tag, 'digests'))
+      return Promise.all(digests.map((key) => this.#connection.read(key, 'EXISTS')))
+    })
+    return found.flat().includes(1)
   }
 
   async documents(): Promise<ReadonlyMap<string, string>> {
@@ -219,7 +228,7 @@ export class RedisStore implements Store {
   async settle(): Promise<void> {
     this.#announced = NEVER
     const due = this.#known.takeDue(this.#clock.now(), POOLS_AT_A_TIME)
-    await Promise.all(due.map((known) => this.#settle(known)))
+    await Promise.all(due.map((one) => this.#settle(one)))
     this.#announceDue()
   }
 
@@ -257,17 +266,26 @@ export class RedisStore implements Store {
     return Promise.resolve()
   }
 
-  #know({ uid, name }: Entry): Known {
+  #know({ uid, name, policy }: Entry): Known {
     const before = this.#known.get(uid)
     if (before !== undefined) return before
-    const shard = this.#shardOf(uid, (answer) => {
-      this.#tell(known, answer)
+    const shards = Array.from({ length: policy.shards }, (_, number) => {
+      const shard: Shard = this.#shardOf(uid, number, policy.shards, (answer) => {
+        this.#tell(known, shard, answer)
+      })
+      return shard
     })
-    const known = this.#known.add(name, shard)
+    const known: Known = this.#known.add(uid, name, shards)
     return known
   }
 
-  #shardOf(uid: number, tell: (answer: Answer) => void): Shard {
+  /** As Shard.run. */
+  #runIn({ shards }: Known, run: Run): Promise<boolean> {
+    if (shards.length === 1) return shards[0]!.run(run)
+    return new Spread(shards, this.#random, this.#clock).run(run)
+  }
+
+  #shardOf(uid: number, shard: number, shards: number, tell: (answer: Answer) => void): Shard {
     const { changed, isHeard = () => true } = this.#events
     const setting = {
       connection: this.#connection,
@@ -275,12 +293,15 @@ export class RedisStore implements Store {
       ownTime: this.#follow === null,
       isHeard: () => changed !== undefined && isHeard(),
     }
-    return new Shard(uid, this.#layout.shard(uid), setting, tell)
+    const tags = tagsOf(uid, shards)
+    const counter = shards === 1 ? null : this.#layout.part(tags[0]!, 'meta')
+    const keys = this.#layout.shard(tags[shard]!)
+    return new Shard({ uid, shard, shards }, keys, counter, setting, tell)
   }
 
-  #tell(known: Known, { now, earliest, freed, counts, changes }: Answer): void {
+  #tell(known: Known, shard: Shard, { now, earliest, freed, counts, changes }: Answer): void {
     for (const [name, count] of Object.entries(counts)) this.#changes[name as ChangeName] += count
-    if (earliest !== null) this.#fallsDue(known, earliest - now)
+    if (earliest !== null) this.#fallsDue(known, shard, earliest - now)
     this.#announceDue()
     if (changes !== undefined)
       this.#events.changed?.(changes.map((change) => changeFromWire(change, known.name)))
@@ -290,13 +311,18 @@ export class RedisStore implements Store {
   /** Whoever waits for a key that is leased through another server is to hear of the end of its lease. */
   #noteWaits(known: Known, { results }: Run): void {
     for (const result of results) {
-      if ('retryAfterMs' in result) this.#fallsDue(known, result.retryAfterMs)
+      if ('retryAfterMs' in result) this.#mayBeDue(known, result.retryAfterMs)
     }
     this.#announceDue()
   }
 
-  #fallsDue(known: Known, inMs: number): void {
-    this.#known.fallsDue(known, this.#clock.now() + Math.max(0, inMs))
+  #fallsDue(known: Known, shard: Shard, inMs: number): void {
+    this.#known.fallsDue(known, shard, this.#clock.now() + Math.max(0, inMs))
+  }
+
+  /** In which shard is not known. */
+  #mayBeDue(known: Known, inMs: number): void {
+    for (const shard of known.shards) this.#fallsDue(known, shard, inMs)
   }
 
   #announceDue(): void {
@@ -306,19 +332,19 @@ export class RedisStore implements Store {
     this.#events.wakeAt(due)
   }
 
-  async #settle(known: Known): Promise<void> {
+  async #settle({ known, shard }: Due): Promise<void> {
     try {
-      const inMs = await this.#watched(known.shard.settle())
-      if (inMs === null) this.#known.forget(known.shard.uid)
-      else if (inMs !== Infinity) this.#fallsDue(known, inMs)
+      const inMs = await this.#watched(shard.settle())
+      if (inMs === null) this.#known.forget(known.uid)
+      else if (inMs !== Infinity) this.#fallsDue(known, shard, inMs)
     } catch {
-      this.#fallsDue(known, TRY_AGAIN_MS)
+      this.#fallsDue(known, shard, TRY_AGAIN_MS)
     }
   }
 
   async #countsOf(entry: Entry): Promise<PoolCounts | null> {
     const run = new Run([{ op: 'describe' }], this.#random)
-    if (await this.#watched(this.#know(entry).shard.run(run))) return null
+    if (await this.#watched(this.#runIn(this.#know(entry), run))) return null
     const [result] = run.results
     return 'counts' in result! ? (result.counts as PoolCounts) : null
   }

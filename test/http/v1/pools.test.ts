@@ -38,6 +38,7 @@ suite('PUT /v1/pools/{pool}', () => {
       failureCooldownMs: 30_000,
       maxFailureCooldownMs: 3_600_000,
       maxKeys: 10_000_000,
+      shards: 1,
     }
     assert.deepEqual(body, { name: 'build.agents_2-x', policy })
   })

@@ -51,3 +51,32 @@ function operations.remember(operation, before)
   redis.call('ZADD', K_REQUESTS_AT, memory.till, operation.key)
   return { remembered = true }
 end
+
+-- Requests to a pool of several shards, which no call does whole: src/store/redis/repeats.ts. { key, body, take } ->
+-- { memory: what it came to, as text; null: it is a new one, and with `take` the caller's to do }
+function operations.claim(operation)
+  local packed = redis.call('HGET', K_REQUESTS, operation.key)
+  local memory = packed and cjson.decode(packed)
+  if memory and memory.till > now then
+    if memory.body ~= operation.body then return { code = 'idempotency_mismatch' } end
+    return memory.text and { memory = memory.text } or { code = 'request_in_progress' }
+  end
+  if redis.call('HLEN', K_REQUESTS) >= MAX_RECORDS then return { code = 'idempotency_full' } end
+  if operation.take then operations.keep(operation) end
+  return { memory = cjson.null }
+end
+
+-- { key, body, text: what it came to, nil while that is not known } -> { memory }
+function operations.keep(operation)
+  local memory = { body = operation.body, till = now + REMEMBERED_MS, text = operation.text }
+  redis.call('HSET', K_REQUESTS, operation.key, cjson.encode(memory))
+  redis.call('ZADD', K_REQUESTS_AT, memory.till, operation.key)
+  return { memory = operation.text }
+end
+
+-- { key }: nothing came of it -> { memory }
+function operations.forget(operation)
+  redis.call('HDEL', K_REQUESTS, operation.key)
+  redis.call('ZREM', K_REQUESTS_AT, operation.key)
+  return { memory = cjson.null }
+end

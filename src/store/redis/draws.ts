@@ -1,0 +1,135 @@
+/** Draws from a pool of several shards. */
+import { REFUSED, type Refusal } from '../../engine/errors.ts'
+import {
+  type AcquireOperation,
+  isRefusal,
+  type Lease,
+  type Result,
+} from '../../engine/operations.ts'
+import { randomChance } from '../../engine/packed-ids.ts'
+import type { Random } from '../../engine/random.ts'
+import { shardOfKey } from './layout.ts'
+import { countsOf, type Spread } from './spread.ts'
+import type { Look } from './wire.ts'
+
+/** After so many looks at all shards, each of which promised a key that another got, there is none. */
+const MAX_LOOKS = 10
+
+/** One that takes any free keys, or leaves some. */
+export async function acquireFromAll(
+  spread: Spread,
+  operation: AcquireOperation,
+): Promise<Result> {
+  const { count = 1, leave = 0, ttlMs = 0, keyId } = operation
+  if (keyId !== undefined) return acquireKey(spread, keyId, operation)
+  const draw = new Draw(spread, operation)
+  if (count > 0 && leave === 0) {
+    const known = spread.shards.map(({ available }) => available)
+    if (!known.includes(null)) await draw.take(count, known as number[])
+  }
+  let looks: Look[] = []
+  for (let turn = 0; turn < MAX_LOOKS && draw.wants(count); turn++) {
+    looks = await spread.look()
+    if (draw.isEmpty && looks.some(({ maxLeaseTtlMs }) => ttlMs > maxLeaseTtlMs)) {
+      return REFUSED.ttl_too_long
+    }
+    const most = countsOf(looks).available - leave
+    if (most <= 0 || count === 0) break
+    await draw.take(
+      Math.min(count - draw.count, most),
+      looks.map(({ available }) => available),
+    )
+  }
+  return draw.refusal ?? draw.result ?? nothingToGive(looks)
+}
+
+/** That key, as long as so many others are left. */
+async function acquireKey(
+  spread: Spread,
+  keyId: string,
+  { leave = 0, ...operation }: AcquireOperation,
+): Promise<Result> {
+  const isEnough = countsOf(await spread.look()).available > leave
+  const part = isEnough ? operation : { ...operation, count: 0 }
+  const shard = shardOfKey(keyId, spread.shards.length)
+  return (await spread.all([{ shard, operations: [part] }]))[0]![0]!
+}
+
+/** What an acquire gets, of one shard after another. */
+class Draw {
+  readonly #spread: Spread
+  readonly #operation: AcquireOperation
+  #leases: Lease[] = []
+  /** Why it gets nothing, whatever is free. */
+  refusal: Refusal | null = null
+
+  constructor(spread: Spread, operation: AcquireOperation) {
+    this.#spread = spread
+    this.#operation = operation
+  }
+
+  get count(): number {
+    return this.#leases.length
+  }
+
+  get isEmpty(): boolean {
+    return this.#leases.length === 0
+  }
+
+  /** In the order of their tokens, without what is over by now; null: there were none. */
+  get result(): Result | null {
+    if (this.isEmpty) return null
+    const now = this.#spread.clock.now()
+    const leases = this.#leases.filter(({ expiresAt }) => expiresAt > now)
+    return { leases: leases.sort((a, b) => a.fencingToken - b.fencingToken) }
+  }
+
+  /** Whether it is to be looked for more, or for the reason that there is none. */
+  wants(count: number): boolean {
+    return this.refusal === null && (count === 0 || this.count < count)
+  }
+
+  /** Up to so many, of shards that have so many each. */
+  async take(count: number, available: readonly number[]): Promise<void> {
+    const counts = deal(count, available, this.#spread.random)
+    const { leave: _, ...operation } = this.#operation
+    const parts = [...counts].map(([shard, count]) => {
+      return { shard, operations: [{ ...operation, count }] }
+    })
+    for (const [result] of await this.#spread.all(parts, !this.isEmpty)) {
+      if ('leases' in result!) this.#leases.push(...result.leases)
+      else if (this.isEmpty && isRefusal(result!) && !mayCome(result)) this.refusal = result
+    }
+    if (!this.isEmpty) this.refusal = null
+  }
+}
+
+/** How many of `count` keys are drawn where, each of all with the same chance. */
+function deal(count: number, available: readonly number[], random: Random): Map<number, number> {
+  const left = [...available]
+  let total = left.reduce((sum, one) => sum + one, 0)
+  const counts = new Map<number, number>()
+  for (let dealt = 0; dealt < count && total > 0; dealt++, total--) {
+    let rank = Math.floor(randomChance(random) * total)
+    const shard = left.findIndex((one) => (rank -= one) < 0)
+    left[shard]!--
+    counts.set(shard, (counts.get(shard) ?? 0) + 1)
+  }
+  return counts
+}
+
+function mayCome({ code }: Refusal): boolean {
+  return code === 'pool_exhausted' || code === 'pool_empty'
+}
+
+/** As lua/acquire.lua says it of one shard. */
+function nothingToGive(looks: readonly Look[]): Refusal {
+  const { available, leased, cooling, disabled } = countsOf(looks)
+  const counts = { leased, cooling, disabled }
+  if (available + leased + cooling === 0) return { code: 'pool_empty', counts }
+  const waits = looks.flatMap(({ nextAvailableAt, now }) =>
+    nextAvailableAt === null ? [] : [nextAvailableAt - now],
+  )
+  if (waits.length === 0) return { code: 'pool_exhausted', counts }
+  return { code: 'pool_exhausted', counts, retryAfterMs: Math.min(...waits) }
+}

@@ -1,0 +1,284 @@
+/** What a caller asks of a pool of several shards: each operation goes where its key is, or to all. */
+import type { Clock } from '../../clock.ts'
+import { REFUSED } from '../../engine/errors.ts'
+import { parseLeaseId } from '../../engine/ids.ts'
+import {
+  isRefusal,
+  type ListLeasesOperation,
+  type ListOperation,
+  type Operation,
+  READS,
+  type RememberOperation,
+  type Result,
+  type RevokeLeasesOperation,
+} from '../../engine/operations.ts'
+import { parsePackedLeaseId, unpackKeyId } from '../../engine/packed-ids.ts'
+import type { Random } from '../../engine/random.ts'
+import { StoreFailure } from '../store.ts'
+import { acquireFromAll } from './draws.ts'
+import { shardOfKey } from './layout.ts'
+import { createInAll, importIntoAll } from './newcomers.ts'
+import { Repeats } from './repeats.ts'
+import { Run } from './run.ts'
+import type { Shard } from './shard.ts'
+import type { Look, WireOperation, WireResult } from './wire.ts'
+
+/** The pool is gone: a pool of several shards is there only as long as all of them are. */
+export class Gone extends Error {}
+
+/** Operations for one of the shards. */
+export interface Part {
+  shard: number
+  operations: readonly Operation[]
+}
+
+/** One caller's operations. */
+export class Spread {
+  readonly shards: readonly Shard[]
+  readonly random: Random
+  readonly clock: Clock
+  readonly #repeats = new Repeats(this)
+  /** Something may have been changed for good, so that a failure leaves the outcome unknown. */
+  hasChanged = false
+
+  constructor(shards: readonly Shard[], random: Random, clock: Clock) {
+    this.shards = shards
+    this.random = random
+    this.clock = clock
+  }
+
+  /** As Shard.run. */
+  async run(run: Run): Promise<boolean> {
+    try {
+      await this.do(run.rest, run.results)
+      return false
+    } catch (error) {
+      if (error instanceof Gone) return true
+      const isKnown = error instanceof StoreFailure && error.code !== 'storage_failed'
+      throw isKnown && this.hasChanged ? new StoreFailure('storage_failed', error) : error
+    }
+  }
+
+  /** Does them in order, and puts the result of each to `results`. @throws Gone, StoreFailure */
+  async do(operations: readonly Operation[], results: Result[]): Promise<void> {
+    const requests = requestsIn(operations)
+    for (let at = 0; at < operations.length;) {
+      const before = results.length
+      const request = requests.get(at)
+      if (request !== undefined) {
+        await this.#repeats.once(request, operations.slice(at, at + request.count), results)
+      } else {
+        const together = operations.slice(at, this.#endOfKeys(operations, at, requests))
+        if (together.length > 0) results.push(...(await this.#ofKeys(together)))
+        else results.push(await this.#ofAll(operations[at]!, results))
+      }
+      at += results.length - before
+    }
+  }
+
+  /** An operation of the script's own. */
+  async ask(shard: number, operation: WireOperation): Promise<WireResult> {
+    const result = await this.shards[shard]!.ask(operation)
+    if (result === null) throw new Gone()
+    return result
+  }
+
+  /** What there is, once all that is due is settled. */
+  look(): Promise<Look[]> {
+    return Promise.all(
+      this.shards.map(async (_, shard) => (await this.ask(shard, { op: 'look' })).look!),
+    )
+  }
+
+  /**
+   * Does something in several shards at once. Null stands for the results of a part that failed, which is told once all
+   * are done.
+   * @throws Gone
+   */
+  async tryAll(
+    parts: readonly Part[],
+    begun = false,
+  ): Promise<{ results: (Result[] | null)[]; failure: unknown }> {
+    const runs = parts.map(({ operations }) => new Run(operations, this.random, begun))
+    const told = await Promise.allSettled(
+      parts.map(({ shard }, place) => this.shards[shard]!.run(runs[place]!)),
+    )
+    let failure: unknown = null
+    const results = told.map((one, place) => {
+      if (one.status === 'fulfilled') return runs[place]!.results
+      failure = one.reason
+      return null
+    })
+    if (told.some((one) => one.status === 'fulfilled' && one.value)) throw new Gone()
+    return { results, failure }
+  }
+
+  /** The same, where no failure is borne. @throws Gone, StoreFailure */
+  async all(parts: readonly Part[], begun = false): Promise<Result[][]> {
+    const { results, failure } = await this.tryAll(parts, begun)
+    this.hasChanged ||= parts.some(({ operations }, place) =>
+      results[place]?.some((result, at) => !isRefusal(result) && !READS.has(operations[at]!.op)),
+    )
+    if (failure !== null) throw failure as Error
+    return results as Result[][]
+  }
+
+  /** Up to where operations are each about one key, whose shard is known. */
+  #endOfKeys(
+    operations: readonly Operation[],
+    from: number,
+    requests: ReadonlyMap<number, RememberOperation>,
+  ): number {
+    let at = from
+    while (at < operations.length && !requests.has(at) && this.#shardOf(operations[at]!) !== null) {
+      at++
+    }
+    return at
+  }
+
+  /** Null: it is not about one key, or where that is, is not known. */
+  #shardOf(operation: Operation): number | null {
+    switch (operation.op) {
+      case 'acquire':
+        if (operation.keyId === undefined || (operation.leave ?? 0) > 0) return null
+        return shardOfKey(operation.keyId, this.shards.length)
+      case 'renew':
+      case 'release':
+      case 'showLease': {
+        const { leaseId } = operation
+        const parsed = parsePackedLeaseId(leaseId)
+        if (parsed !== null) return shardOfKey(unpackKeyId(parsed.id), this.shards.length)
+        return parseLeaseId(leaseId) === null ? 0 : null
+      }
+      case 'unblock':
+      case 'revoke':
+      case 'keepAlive':
+      case 'update':
+      case 'remove':
+      case 'show':
+      case 'history':
+        return shardOfKey(operation.keyId, this.shards.length)
+      default:
+        return null
+    }
+  }
+
+  async #ofKeys(operations: readonly Operation[]): Promise<Result[]> {
+    const places = Map.groupBy(operations.keys(), (at) => this.#shardOf(operations[at]!)!)
+    const parts = [...places].map(([shard, ats]) => {
+      return { shard, operations: ats.map((at) => operations[at]!) }
+    })
+    const told = await this.all(parts)
+    const results: Result[] = []
+    for (const [place, ats] of [...places.values()].entries()) {
+      for (const [index, at] of ats.entries()) results[at] = told[place]![index]!
+    }
+    return results
+  }
+
+  async #ofAll(operation: Operation, before: readonly Result[]): Promise<Result> {
+    switch (operation.op) {
+      case 'create':
+        return createInAll(this, operation)
+      case 'import':
+        return importIntoAll(this, operation)
+      case 'acquire':
+        return acquireFromAll(this, operation)
+      case 'list':
+      case 'listLeases':
+        return this.#list(operation)
+      case 'revokeLeases':
+        return this.#revokeLeases(operation)
+      case 'recall':
+        return this.#repeats.recall(operation)
+      case 'remember':
+        return this.#repeats.remember(operation, before)
+      case 'describe':
+        return { counts: countsOf(await this.look()) }
+      default:
+        return this.#ofMovedLease(operation)
+    }
+  }
+
+  /** Ids have the order of their shards. A page is short only where a shard's was. */
+  async #list(operation: ListOperation | ListLeasesOperation): Promise<Result> {
+    const { limit } = operation
+    const found: unknown[] = []
+    let { cursor } = operation
+    let nextCursor: string | null = null
+    const field = operation.op === 'list' ? 'keys' : 'heldLeases'
+    let shard = cursor === undefined ? 0 : shardOfKey(cursor, this.shards.length)
+    for (; shard < this.shards.length && nextCursor === null; shard++) {
+      const part = { ...operation, cursor, limit: limit - found.length }
+      const [result] = (await this.all([{ shard, operations: [part] }]))[0]!
+      if (isRefusal(result!)) return result
+      const page = result as unknown as Record<typeof field, unknown[]> & { nextCursor: string }
+      found.push(...page[field])
+      nextCursor = page.nextCursor
+      cursor = undefined
+    }
+    return { [field]: found, nextCursor } as unknown as Result
+  }
+
+  /** The oldest first in each shard. */
+  async #revokeLeases(operation: RevokeLeasesOperation): Promise<Result> {
+    let { grantedBy } = operation
+    let revoked = 0
+    for (const shard of this.shards.keys()) {
+      const part = { ...operation, grantedBy, limit: operation.limit - revoked }
+      const [result] = (await this.all([{ shard, operations: [part] }]))[0]!
+      if (!('revoked' in result!)) return result!
+      revoked += result.revoked
+      grantedBy = result.grantedBy
+      if (result.more) return { revoked, more: true, grantedBy }
+    }
+    return { revoked, more: false, grantedBy: grantedBy! }
+  }
+
+  /** Its id names a place in an embedded store, not its key: the shard that knows it is looked for. */
+  async #ofMovedLease(operation: Operation): Promise<Result> {
+    let result: Result = REFUSED.lease_not_found
+    for (const shard of this.shards.keys()) {
+      result = (await this.all([{ shard, operations: [operation] }]))[0]![0]!
+      if (!isOfNoLeaseHere(result)) break
+    }
+    return result
+  }
+}
+
+function isOfNoLeaseHere(result: Result): boolean {
+  if ('released' in result) return !result.released && result.reason === 'unknown'
+  if (!isRefusal(result)) return false
+  return (
+    result.code === 'lease_not_found' ||
+    (result.code === 'lease_ended' && result.reason === undefined)
+  )
+}
+
+/** Requests that another process may do meanwhile, by where they begin. */
+function requestsIn(operations: readonly Operation[]): Map<number, RememberOperation> {
+  const requests = new Map<number, RememberOperation>()
+  for (const [at, operation] of operations.entries()) {
+    if (operation.op === 'remember' && operation.once) requests.set(at - operation.count, operation)
+  }
+  return requests
+}
+
+export function countsOf(looks: readonly Look[]): {
+  available: number
+  leased: number
+  cooling: number
+  disabled: number
+  nextAvailableAt: number | null
+} {
+  const sum = (state: 'available' | 'leased' | 'cooling' | 'disabled'): number =>
+    looks.reduce((total, look) => total + look[state], 0)
+  const next = looks.flatMap(({ nextAvailableAt }) => nextAvailableAt ?? [])
+  return {
+    available: sum('available'),
+    leased: sum('leased'),
+    cooling: sum('cooling'),
+    disabled: sum('disabled'),
+    nextAvailableAt: next.length === 0 ? null : Math.min(...next),
+  }
+}
