@@ -26,4 +26,4 @@ const traits = { ...REDIS_TRAITS, shards: SHARDS }
 
 conformance('pools of 3 shards', open, { modelRuns: 100, traits })
 eventsAndStorms('pools of 3 shards', open)
-histories('pools of 3 shards', open)
+histories('pools of 3 shards', open, SHARDS)

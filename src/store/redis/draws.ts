@@ -76,11 +76,12 @@ class Draw {
     return this.#leases.length === 0
   }
 
-  /** In the order of their tokens, without what is over by now; null: there were none. */
+  /** In the order of their tokens, without what is over by now, unless that is all; null: there were none. */
   get result(): Result | null {
     if (this.isEmpty) return null
     const now = this.#spread.clock.now()
-    const leases = this.#leases.filter(({ expiresAt }) => expiresAt > now)
+    const live = this.#leases.filter(({ expiresAt }) => expiresAt > now)
+    const leases = live.length > 0 ? live : this.#leases
     return { leases: leases.sort((a, b) => a.fencingToken - b.fencingToken) }
   }
 
