@@ -1,6 +1,6 @@
 /** What a caller asks of a pool of several shards: each operation goes where its key is, or to all. */
 import type { Clock } from '../../clock.ts'
-import { REFUSED } from '../../engine/errors.ts'
+import type { Refusal } from '../../engine/errors.ts'
 import { parseLeaseId } from '../../engine/ids.ts'
 import {
   isRefusal,
@@ -237,22 +237,25 @@ export class Spread {
 
   /** Its id names a place in an embedded store, not its key: the shard that knows it is looked for. */
   async #ofMovedLease(operation: Operation): Promise<Result> {
-    let result: Result = REFUSED.lease_not_found
+    const answers: Result[] = []
     for (const shard of this.shards.keys()) {
-      result = (await this.all([{ shard, operations: [operation] }]))[0]![0]!
-      if (!isOfNoLeaseHere(result)) break
+      const [result] = (await this.all([{ shard, operations: [operation] }]))[0]!
+      if (!isOfNoLeaseHere(result!)) return result!
+      answers.push(result!)
     }
-    return result
+    // Those that do not know it say that it has ended; the one that has it, if the secret is wrong, that it is none.
+    return answers.find((result) => 'code' in result && isNotFound(result)) ?? answers[0]!
   }
 }
 
 function isOfNoLeaseHere(result: Result): boolean {
   if ('released' in result) return !result.released && result.reason === 'unknown'
   if (!isRefusal(result)) return false
-  return (
-    result.code === 'lease_not_found' ||
-    (result.code === 'lease_ended' && result.reason === undefined)
-  )
+  return isNotFound(result) || (result.code === 'lease_ended' && result.reason === undefined)
+}
+
+function isNotFound({ code }: Refusal): boolean {
+  return code === 'lease_not_found'
 }
 
 /** Requests that another process may do meanwhile, by where they begin. */
