@@ -25,8 +25,8 @@ export async function openTestStore(
   const layout = new Layout(`test${String(stores.length)}`)
   const options = { connection, layout, maxPools, clock, random, follow: null, history }
   const store = new RedisStore(options, events)
-  const { putPool } = store
-  store.putPool = (name, policy) => putPool.call(store, name, { ...policy, shards })
+  const putPool = store.putPool.bind(store)
+  store.putPool = (name, policy) => putPool(name, { ...policy, shards })
   stores.push(store)
   await store.start()
   return store

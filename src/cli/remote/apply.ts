@@ -28,7 +28,7 @@ What is there and not in the file stays. A second time changes nothing.`,
 }
 
 /** A pool that is there has the shards that it has. */
-type Wanted = Omit<Policy, 'shards'> & Partial<Pick<Policy, 'shards'>>
+type Wanted = Omit<Policy, 'shards'> & { shards: number | undefined }
 
 interface Change {
   pool: string
@@ -93,8 +93,7 @@ function readPools(whole: unknown, file: string): Map<string, Wanted> {
         )
       if (policy !== null && !isObject(policy))
         throw new ConfigError(`${place} must have the fields of a policy below it`)
-      const { shards: _, ...defaults } = DEFAULT_POLICY
-      return [name, { ...defaults, ...readPolicy(policy ?? {}, place) }]
+      return [name, { ...DEFAULT_POLICY, shards: undefined, ...readPolicy(policy ?? {}, place) }]
     }),
   )
 }

@@ -9,27 +9,24 @@ import {
 import { randomChance } from '../../engine/packed-ids.ts'
 import type { Random } from '../../engine/random.ts'
 import { shardOfKey } from './layout.ts'
-import { countsOf, type Spread } from './spread.ts'
+import { type AllShards, countsOf } from './all-shards.ts'
 import type { Look } from './wire.ts'
 
 /** After so many looks at all shards, each of which promised a key that another got, there is none. */
 const MAX_LOOKS = 10
 
 /** One that takes any free keys, or leaves some. */
-export async function acquireFromAll(
-  spread: Spread,
-  operation: AcquireOperation,
-): Promise<Result> {
+export async function acquireFromAll(all: AllShards, operation: AcquireOperation): Promise<Result> {
   const { count = 1, leave = 0, ttlMs = 0, keyId } = operation
-  if (keyId !== undefined) return acquireKey(spread, keyId, operation)
-  const draw = new Draw(spread, operation)
+  if (keyId !== undefined) return acquireKey(all, keyId, operation)
+  const draw = new Draw(all, operation)
   if (count > 0 && leave === 0) {
-    const known = spread.shards.map(({ available }) => available)
-    if (!known.includes(null)) await draw.take(count, known as number[])
+    const known = all.available
+    if (known !== null) await draw.take(count, known)
   }
   let looks: Look[] = []
   for (let turn = 0; turn < MAX_LOOKS && draw.wants(count); turn++) {
-    looks = await spread.look()
+    looks = await all.look()
     if (draw.isEmpty && looks.some(({ maxLeaseTtlMs }) => ttlMs > maxLeaseTtlMs)) {
       return REFUSED.ttl_too_long
     }
@@ -45,26 +42,26 @@ export async function acquireFromAll(
 
 /** That key, as long as so many others are left. */
 async function acquireKey(
-  spread: Spread,
+  all: AllShards,
   keyId: string,
   { leave = 0, ...operation }: AcquireOperation,
 ): Promise<Result> {
-  const isEnough = countsOf(await spread.look()).available > leave
+  const isEnough = countsOf(await all.look()).available > leave
   const part = isEnough ? operation : { ...operation, count: 0 }
-  const shard = shardOfKey(keyId, spread.shards.length)
-  return (await spread.all([{ shard, operations: [part] }]))[0]![0]!
+  const shard = shardOfKey(keyId, all.count)
+  return (await all.run([{ shard, operations: [part] }]))[0]![0]!
 }
 
 /** What an acquire gets, of one shard after another. */
 class Draw {
-  readonly #spread: Spread
+  readonly #all: AllShards
   readonly #operation: AcquireOperation
   #leases: Lease[] = []
   /** Why it gets nothing, whatever is free. */
   refusal: Refusal | null = null
 
-  constructor(spread: Spread, operation: AcquireOperation) {
-    this.#spread = spread
+  constructor(all: AllShards, operation: AcquireOperation) {
+    this.#all = all
     this.#operation = operation
   }
 
@@ -79,7 +76,7 @@ class Draw {
   /** In the order of their tokens, without what is over by now, unless that is all; null: there were none. */
   get result(): Result | null {
     if (this.isEmpty) return null
-    const now = this.#spread.clock.now()
+    const now = this.#all.clock.now()
     const live = this.#leases.filter(({ expiresAt }) => expiresAt > now)
     const leases = live.length > 0 ? live : this.#leases
     return { leases: leases.sort((a, b) => a.fencingToken - b.fencingToken) }
@@ -92,12 +89,11 @@ class Draw {
 
   /** Up to so many, of shards that have so many each. */
   async take(count: number, available: readonly number[]): Promise<void> {
-    const counts = deal(count, available, this.#spread.random)
-    const { leave: _, ...operation } = this.#operation
+    const counts = deal(count, available, this.#all.random)
     const parts = [...counts].map(([shard, count]) => {
-      return { shard, operations: [{ ...operation, count }] }
+      return { shard, operations: [{ ...this.#operation, leave: 0, count }] }
     })
-    for (const [result] of await this.#spread.all(parts, !this.isEmpty)) {
+    for (const [result] of await this.#all.run(parts, !this.isEmpty)) {
       if ('leases' in result!) this.#leases.push(...result.leases)
       else if (this.isEmpty && isRefusal(result!) && !mayCome(result)) this.refusal = result
     }

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.ts'
 import { DeadlinePages, Deadlines } from '../../engine/deadlines.ts'
 import { NEVER } from '../../engine/rows.ts'
 import type { Shard } from './shard.ts'
@@ -26,7 +27,10 @@ export class KnownPools {
   readonly #freePlaces: number[] = []
   readonly #dues: Deadlines
 
-  constructor(maxPools: number) {
+  readonly #clock: Clock
+
+  constructor(maxPools: number, clock: Clock) {
+    this.#clock = clock
     // A pool that is gone may be known for a moment beside its successor.
     const places = 2 * maxPools
     this.#dues = new Deadlines(new DeadlinePages(places, 1, new Uint32Array(places), 1, 0))
@@ -58,15 +62,22 @@ export class KnownPools {
     this.#freePlaces.push(known.place)
   }
 
-  /** Something falls due in that shard by then, if not before. */
-  fallsDue(known: Known, { place: { shard } }: Shard, instant: number): void {
+  /** Something falls due in one of its shards by then. */
+  mayBeDue(known: Known, inMs: number): void {
+    for (const shard of known.shards) this.fallsDue(known, shard, inMs)
+  }
+
+  /** Something falls due in that shard in so many ms, if not before. */
+  fallsDue(known: Known, { place: { shard } }: Shard, inMs: number): void {
     if (this.#byPlace[known.place] !== known) return
+    const instant = this.#clock.now() + Math.max(0, inMs)
     known.dues[shard] = Math.min(known.dues[shard]!, instant)
     if (instant < this.#dues.dueOf(known.place)) this.#dues.set(known.place, instant)
   }
 
   /** What is due in up to `limit` pools, when which is not known from then on. */
-  takeDue(now: number, limit: number): Due[] {
+  takeDue(limit: number): Due[] {
+    const now = this.#clock.now()
     const all: Due[] = []
     for (let pools = 0; this.#dues.next <= now && pools < limit; pools++) {
       const { top } = this.#dues

@@ -8,28 +8,28 @@ import {
 } from '../../engine/operations.ts'
 import { unpackKeyId } from '../../engine/packed-ids.ts'
 import { shardOfKey, shardOfText } from './layout.ts'
-import { countsOf, type Part, type Spread } from './spread.ts'
+import { type AllShards, countsOf, type Part } from './all-shards.ts'
 import { listOf } from './wire.ts'
 
 /** Spread evenly, from a shard by chance on. */
-export async function createInAll(spread: Spread, operation: CreateOperation): Promise<Result> {
-  const refused = await whyFull(spread, operation.count)
+export async function createInAll(all: AllShards, operation: CreateOperation): Promise<Result> {
+  const refused = await whyFull(all, operation.count)
   if (refused !== null) return refused
-  const { length } = spread.shards
-  const first = spread.random.uint32() % length
+  const { count: length } = all
+  const first = all.random.uint32() % length
   const parts = Array.from({ length: Math.min(length, operation.count) }, (_, place) => {
     const count = Math.ceil((operation.count - place) / length)
     return { shard: (first + place) % length, operations: [{ ...operation, count }] }
   })
-  const results = await allOrNone(spread, parts, operation.by)
+  const results = await allOrNone(all, parts, operation.by)
   if (!Array.isArray(results)) return results
   return { keyIds: results.flatMap((result) => keyIdsIn(result)) }
 }
 
 /** Each value in the shard that it belongs to, unless any shard has it. */
-export async function importIntoAll(spread: Spread, operation: ImportOperation): Promise<Result> {
+export async function importIntoAll(all: AllShards, operation: ImportOperation): Promise<Result> {
   const digests = operation.keys.map(({ value }) => value.digest)
-  const holders = await holdersOf(spread, digests)
+  const holders = await holdersOf(all, digests)
   const firsts = new Map<string, number>()
   for (const [index, digest] of digests.entries()) {
     if (!firsts.has(digest)) firsts.set(digest, index)
@@ -43,15 +43,15 @@ export async function importIntoAll(spread: Spread, operation: ImportOperation):
     const has = keyId === undefined ? { firstIndex: firsts.get(digests[index]!)! } : { keyId }
     return { code: 'duplicate_value', duplicate: { index, ...has } }
   }
-  const refused = await whyFull(spread, fresh.length)
+  const refused = await whyFull(all, fresh.length)
   if (refused !== null) return refused
-  const { length } = spread.shards
+  const { count: length } = all
   const places = [...Map.groupBy(fresh, (index) => shardOfText(digests[index]!, length))]
   const parts = places.map(([shard, indices]) => {
     const keys = indices.map((index) => operation.keys[index]!)
     return { shard, operations: [{ ...operation, keys }] }
   })
-  const results = await allOrNone(spread, parts, operation.by, (part, refusal) => {
+  const results = await allOrNone(all, parts, operation.by, (part, refusal) => {
     const { duplicate } = refusal
     if (duplicate === undefined) return refusal
     return { ...refusal, duplicate: { ...duplicate, index: places[part]![1][duplicate.index]! } }
@@ -80,19 +80,19 @@ export async function importIntoAll(spread: Spread, operation: ImportOperation):
 }
 
 /** Dead keys are no reason. Who makes some at the same time is not seen. */
-async function whyFull(spread: Spread, count: number): Promise<Refusal | null> {
-  const looks = await spread.look()
+async function whyFull(all: AllShards, count: number): Promise<Refusal | null> {
+  const looks = await all.look()
   const { available, leased, cooling, disabled } = countsOf(looks)
   const most = Math.min(...looks.map(({ maxKeys }) => maxKeys))
   return available + leased + cooling + disabled + count > most ? REFUSED.pool_full : null
 }
 
 /** By index the keys that have values; those of keys that came by a migration are where their ids say. */
-async function holdersOf(spread: Spread, digests: string[]): Promise<Map<number, string>> {
-  const all = await Promise.all(
-    spread.shards.map((_, shard) => spread.ask(shard, { op: 'holders', digests })),
+async function holdersOf(all: AllShards, digests: string[]): Promise<Map<number, string>> {
+  const told = await Promise.all(
+    Array.from({ length: all.count }, (_, shard) => all.ask(shard, { op: 'holders', digests })),
   )
-  const found = all.flatMap(({ holders }) => listOf(holders))
+  const found = told.flatMap(({ holders }) => listOf(holders))
   return new Map(found.map(([index, id]) => [index, unpackKeyId(id)]))
 }
 
@@ -101,33 +101,33 @@ async function holdersOf(spread: Spread, digests: string[]): Promise<Map<number,
  * @throws Gone, StoreFailure
  */
 async function allOrNone(
-  spread: Spread,
+  all: AllShards,
   parts: readonly Part[],
   by: string | undefined,
   refusalOf = (_part: number, refusal: Refusal): Refusal => refusal,
 ): Promise<Result[] | Refusal> {
-  const { results, failure } = await spread.tryAll(parts)
+  const { results, failure } = await all.tryRun(parts)
   const firsts = results.map((result) => result?.[0] ?? null)
   const refused = firsts.findIndex((result) => result !== null && isRefusal(result))
   if (failure === null && refused === -1) {
-    spread.hasChanged = true
+    all.changes++
     return firsts as Result[]
   }
   const keyIds = firsts.flatMap((result) => (result === null ? [] : keyIdsIn(result)))
-  await remove(spread, keyIds, by)
+  await remove(all, keyIds, by)
   if (failure !== null) throw failure as Error
   return refusalOf(refused, firsts[refused] as Refusal)
 }
 
-async function remove(spread: Spread, keyIds: string[], by: string | undefined): Promise<void> {
-  const { length } = spread.shards
+async function remove(all: AllShards, keyIds: string[], by: string | undefined): Promise<void> {
+  const { count: length } = all
   const parts = [...Map.groupBy(keyIds, (keyId) => shardOfKey(keyId, length))].map(
     ([shard, keyIds]) => {
       return { shard, operations: keyIds.map((keyId) => ({ op: 'remove', keyId, by }) as const) }
     },
   )
-  const { failure } = await spread.tryAll(parts)
-  if (failure !== null) spread.hasChanged = true
+  const { failure } = await all.tryRun(parts)
+  if (failure !== null) all.changes++
 }
 
 function keyIdsIn(result: Result): string[] {

@@ -3,7 +3,6 @@ import { CHANGE_NAMES, type ChangeName } from '../../engine/changes.ts'
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import type { HistoryLimits } from '../../engine/history.ts'
 import type { FoundLease, Operation, PoolCounts, Results } from '../../engine/operations.ts'
-import { packKeyId } from '../../engine/packed-ids.ts'
 import { type Policy, POOL_NAME } from '../../engine/policy.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
@@ -15,6 +14,8 @@ import {
   StoreFailure,
   type StoreStats,
 } from '../store.ts'
+import { AllPools } from './all-pools.ts'
+import { AllShards } from './all-shards.ts'
 import type { Connection } from './connection.ts'
 import { type Due, type Known, KnownPools } from './known-pools.ts'
 import { type Layout, shardOfKey, tagsOf } from './layout.ts'
@@ -25,13 +26,13 @@ import { PULSE, PUT_DOCUMENT } from './scripts.ts'
 import { type Answer, Shard } from './shard.ts'
 import { Spread } from './spread.ts'
 import { Watches } from './watches.ts'
-import { changeFromWire, foundFromWire } from './wire.ts'
+import { changeFromWire } from './wire.ts'
 
 const PULSE_MS = 1000
 const PULSE_TERMS = { onlyReads: true, patienceMs: PULSE_MS }
 /** Waiters ask for themselves as well, for messages may be lost. */
 const PULSES_A_LOOK = 2
-/** Pools that are settled, or asked, at a time. */
+/** Pools that are settled at a time. */
 const POOLS_AT_A_TIME = 16
 /** After a failure to settle. */
 const TRY_AGAIN_MS = 1000
@@ -60,6 +61,7 @@ export class RedisStore implements Store {
   readonly #registry: Registry
   readonly #watches: Watches
   readonly #known: KnownPools
+  readonly #all: AllPools
   /** The instant that was last announced by `wakeAt`, unless it has come. */
   #announced = NEVER
   readonly #changes = Object.fromEntries(CHANGE_NAMES.map((name) => [name, 0])) as Record<
@@ -89,14 +91,24 @@ export class RedisStore implements Store {
     this.#watches = new Watches(connection.links, layout, this.#registry, (pool) => {
       this.#events.available?.(pool)
     })
-    this.#known = new KnownPools(maxPools)
+    this.#known = new KnownPools(maxPools, clock)
+    const run = (entry: Entry, run: Run): Promise<boolean> => this.#runIn(this.#know(entry), run)
+    const shardsOf = (entry: Entry): readonly Shard[] => this.#know(entry).shards
+    this.#all = new AllPools({
+      registry: this.#registry,
+      connection,
+      layout,
+      random,
+      run,
+      shardsOf,
+    })
   }
 
   /** From now on it looks after all pools, and tells how Redis is. */
   async start(): Promise<void> {
     await this.#pulse()
     if (this.#history !== undefined) await this.#registry.putHistory(this.#history)
-    for (const entry of await this.#registry.all()) this.#mayBeDue(this.#know(entry), 0)
+    for (const entry of await this.#registry.all()) this.#known.mayBeDue(this.#know(entry), 0)
     this.#announceDue()
   }
 
@@ -160,7 +172,7 @@ export class RedisStore implements Store {
       const entry = await this.#watched(this.#registry.read(name))
       if (entry === null) return REFUSED.pool_not_found
       if (!force) {
-        const counts = await this.#countsOf(entry)
+        const counts = await this.#watched(this.#all.countsOf(entry))
         if (counts !== null && keysIn(counts) > 0) return REFUSED.pool_not_empty
         if (again) return null
       }
@@ -186,27 +198,12 @@ export class RedisStore implements Store {
     return { pools: page.map(({ name, policy }) => ({ name, policy })), nextCursor }
   }
 
-  async find(digest: string, keyId: string): Promise<FoundLease[]> {
-    const id = packKeyId(keyId)
-    const operation = { op: 'find', digest, ...(id !== null && { id }) }
-    const found = await this.#ofAll((entry) => {
-      const { shards, name } = this.#know(entry)
-      return Promise.all(
-        shards.map(async (shard) => {
-          const result = await shard.ask(operation)
-          return result === null ? [] : foundFromWire(result, name)
-        }),
-      )
-    })
-    return found.flat(2)
+  find(digest: string, keyId: string): Promise<FoundLease[]> {
+    return this.#watched(this.#all.find(digest, keyId))
   }
 
-  async holdsValues(): Promise<boolean> {
-    const found = await this.#ofAll(({ uid, policy }) => {
-      const digests = tagsOf(uid, policy.shards).map((tag) => this.#layout.part(tag, 'digests'))
-      return Promise.all(digests.map((key) => this.#connection.read(key, 'EXISTS')))
-    })
-    return found.flat().includes(1)
+  holdsValues(): Promise<boolean> {
+    return this.#watched(this.#all.holdsValues())
   }
 
   async documents(): Promise<ReadonlyMap<string, string>> {
@@ -227,7 +224,7 @@ export class RedisStore implements Store {
 
   async settle(): Promise<void> {
     this.#announced = NEVER
-    const due = this.#known.takeDue(this.#clock.now(), POOLS_AT_A_TIME)
+    const due = this.#known.takeDue(POOLS_AT_A_TIME)
     await Promise.all(due.map((one) => this.#settle(one)))
     this.#announceDue()
   }
@@ -237,11 +234,7 @@ export class RedisStore implements Store {
   }
 
   async stats(pools: number): Promise<StoreStats> {
-    const all = await this.#ofAll(async (entry) => {
-      const counts = await this.#countsOf(entry)
-      return counts === null ? [] : [{ name: entry.name, counts }]
-    })
-    const counted = all.flat()
+    const counted = await this.#watched(this.#all.counts())
     const keys = { available: 0, leased: 0, cooling: 0, disabled: 0 }
     for (const { counts } of counted) {
       for (const state of Object.keys(keys) as (keyof typeof keys)[]) keys[state] += counts[state]
@@ -282,7 +275,7 @@ export class RedisStore implements Store {
   /** As Shard.run. */
   #runIn({ shards }: Known, run: Run): Promise<boolean> {
     if (shards.length === 1) return shards[0]!.run(run)
-    return new Spread(shards, this.#random, this.#clock).run(run)
+    return new Spread(new AllShards(shards, this.#random, this.#clock)).run(run)
   }
 
   #shardOf(uid: number, shard: number, shards: number, tell: (answer: Answer) => void): Shard {
@@ -301,7 +294,7 @@ export class RedisStore implements Store {
 
   #tell(known: Known, shard: Shard, { now, earliest, freed, counts, changes }: Answer): void {
     for (const [name, count] of Object.entries(counts)) this.#changes[name as ChangeName] += count
-    if (earliest !== null) this.#fallsDue(known, shard, earliest - now)
+    if (earliest !== null) this.#known.fallsDue(known, shard, earliest - now)
     this.#announceDue()
     if (changes !== undefined)
       this.#events.changed?.(changes.map((change) => changeFromWire(change, known.name)))
@@ -311,18 +304,9 @@ export class RedisStore implements Store {
   /** Whoever waits for a key that is leased through another server is to hear of the end of its lease. */
   #noteWaits(known: Known, { results }: Run): void {
     for (const result of results) {
-      if ('retryAfterMs' in result) this.#mayBeDue(known, result.retryAfterMs)
+      if ('retryAfterMs' in result) this.#known.mayBeDue(known, result.retryAfterMs)
     }
     this.#announceDue()
-  }
-
-  #fallsDue(known: Known, shard: Shard, inMs: number): void {
-    this.#known.fallsDue(known, shard, this.#clock.now() + Math.max(0, inMs))
-  }
-
-  /** In which shard is not known. */
-  #mayBeDue(known: Known, inMs: number): void {
-    for (const shard of known.shards) this.#fallsDue(known, shard, inMs)
   }
 
   #announceDue(): void {
@@ -336,17 +320,10 @@ export class RedisStore implements Store {
     try {
       const inMs = await this.#watched(shard.settle())
       if (inMs === null) this.#known.forget(known.uid)
-      else if (inMs !== Infinity) this.#fallsDue(known, shard, inMs)
+      else if (inMs !== Infinity) this.#known.fallsDue(known, shard, inMs)
     } catch {
-      this.#fallsDue(known, shard, TRY_AGAIN_MS)
+      this.#known.fallsDue(known, shard, TRY_AGAIN_MS)
     }
-  }
-
-  async #countsOf(entry: Entry): Promise<PoolCounts | null> {
-    const run = new Run([{ op: 'describe' }], this.#random)
-    if (await this.#watched(this.#runIn(this.#know(entry), run))) return null
-    const [result] = run.results
-    return 'counts' in result! ? (result.counts as PoolCounts) : null
   }
 
   async #putDocument(args: string[]): Promise<boolean> {
@@ -355,17 +332,6 @@ export class RedisStore implements Store {
     if (version === null) return false
     if (version === this.#documentsVersion + 1) this.#documentsVersion = version
     return true
-  }
-
-  /** Something of each pool, oldest first. */
-  async #ofAll<T>(ask: (entry: Entry) => Promise<T>): Promise<T[]> {
-    const entries = await this.#watched(this.#registry.all())
-    const answers: T[] = []
-    for (let at = 0; at < entries.length; at += POOLS_AT_A_TIME) {
-      const some = entries.slice(at, at + POOLS_AT_A_TIME)
-      answers.push(...(await this.#watched(Promise.all(some.map(ask)))))
-    }
-    return answers
   }
 
   async #pulse(): Promise<void> {

@@ -13,15 +13,19 @@ import {
 } from '../../engine/operations.ts'
 import { StoreFailure } from '../store.ts'
 import { shardOfText } from './layout.ts'
-import type { Spread } from './spread.ts'
+import type { AllShards } from './all-shards.ts'
 
+type Perform = (operations: readonly Operation[], results: Result[]) => Promise<void>
 type Request = Pick<RememberOperation, 'key' | 'body'>
 
 export class Repeats {
-  readonly #spread: Spread
+  readonly #all: AllShards
+  readonly #perform: Perform
 
-  constructor(spread: Spread) {
-    this.#spread = spread
+  /** `perform` does operations in order, and puts their results to `results`. */
+  constructor(all: AllShards, perform: Perform) {
+    this.#all = all
+    this.#perform = perform
   }
 
   /** What a request came to that was done; null: it is a new one. */
@@ -52,15 +56,12 @@ export class Repeats {
       return
     }
     const done: Result[] = []
-    const hadChanged = this.#spread.hasChanged
-    this.#spread.hasChanged = false
+    const { changes } = this.#all
     try {
-      await this.#spread.do(operations, done)
+      await this.#perform(operations, done)
     } catch (error) {
-      if (!this.#spread.hasChanged && isKnown(error)) await this.#forget(request)
+      if (this.#all.changes === changes && isKnown(error)) await this.#forget(request)
       throw error
-    } finally {
-      this.#spread.hasChanged ||= hadChanged
     }
     const isRefused = operations.length === 1 && isRefusal(done[0]!)
     if (isRefused) await this.#forget(request)
@@ -70,7 +71,7 @@ export class Repeats {
 
   /** Null: it is a new one, and with `take` the caller's to do. */
   async #claim({ key, body }: Request, take: boolean): Promise<Result[] | Refusal | null> {
-    const result = await this.#spread.ask(this.#shardOf(key), { op: 'claim', key, body, take })
+    const result = await this.#all.ask(this.#shardOf(key), { op: 'claim', key, body, take })
     if (result.code !== undefined) return result as Refusal
     const { memory } = result
     if (typeof memory !== 'string') return null
@@ -79,16 +80,16 @@ export class Repeats {
 
   async #keep({ key, body }: Request, results: readonly Result[]): Promise<void> {
     const text = JSON.stringify(results.map(referenceTo))
-    await this.#spread.ask(this.#shardOf(key), { op: 'keep', key, body, text })
+    await this.#all.ask(this.#shardOf(key), { op: 'keep', key, body, text })
   }
 
   async #forget({ key }: Request): Promise<void> {
     // If that fails it is in progress for as long as it would be remembered.
-    await this.#spread.ask(this.#shardOf(key), { op: 'forget', key }).catch(() => undefined)
+    await this.#all.ask(this.#shardOf(key), { op: 'forget', key }).catch(() => undefined)
   }
 
   #shardOf(key: string): number {
-    return shardOfText(key, this.#spread.shards.length)
+    return shardOfText(key, this.#all.count)
   }
 
   /** What was granted is shown as it is now; what has ended is left out, or refused if it was all. */
@@ -97,7 +98,7 @@ export class Repeats {
       .flatMap((reference) => leaseIdsIn(reference))
       .map((leaseId) => ({ op: 'showLease', leaseId }) as const)
     const looks: Result[] = []
-    await this.#spread.do(operations, looks)
+    await this.#perform(operations, looks)
     let at = 0
     return references.map((reference): Result => {
       const count = leaseIdsIn(reference).length

@@ -7,6 +7,7 @@ import { MAX_WEIGHT, type Run } from './run.ts'
 import { RESERVE_TOKENS, RUN } from './scripts.ts'
 import {
   listOf,
+  type Look,
   type Place,
   type WireChange,
   type WireLease,
@@ -63,6 +64,8 @@ export class Shard {
   readonly #setting: ShardSetting
   readonly #tell: (answer: Answer) => void
   #queue: Pending[] = []
+  #looking: Promise<Look | null> | null = null
+  #nextLook: Promise<Look | null> | null = null
   #calls = 0
   #flushes = false
 
@@ -97,6 +100,32 @@ export class Shard {
       const [result] = listOf((answer.results as WireResult[][])[0])
       if (result !== undefined) return result // else it has settled some of what is due
     }
+  }
+
+  /**
+   * What there is, once all that is due is settled; null: the pool is gone. All who ask while another is answered share
+   * the next one.
+   */
+  look(): Promise<Look | null> {
+    const before = this.#looking
+    if (before === null) return this.#lookNow()
+    this.#nextLook ??= before
+      .catch(() => null)
+      .then(() => {
+        this.#nextLook = null
+        return this.#lookNow()
+      })
+    return this.#nextLook
+  }
+
+  #lookNow(): Promise<Look | null> {
+    const looking = this.ask({ op: 'look' })
+      .then((result) => result?.look ?? null)
+      .finally(() => {
+        if (this.#looking === looking) this.#looking = null
+      })
+    this.#looking = looking
+    return looking
   }
 
   /** Does some of what is due. Returns in how many ms the next is, Infinity if nothing is; null: the pool is gone. */

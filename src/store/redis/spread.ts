@@ -1,5 +1,4 @@
 /** What a caller asks of a pool of several shards: each operation goes where its key is, or to all. */
-import type { Clock } from '../../clock.ts'
 import type { Refusal } from '../../engine/errors.ts'
 import { parseLeaseId } from '../../engine/ids.ts'
 import {
@@ -7,60 +6,43 @@ import {
   type ListLeasesOperation,
   type ListOperation,
   type Operation,
-  READS,
   type RememberOperation,
   type Result,
   type RevokeLeasesOperation,
 } from '../../engine/operations.ts'
 import { parsePackedLeaseId, unpackKeyId } from '../../engine/packed-ids.ts'
-import type { Random } from '../../engine/random.ts'
 import { StoreFailure } from '../store.ts'
+import { type AllShards, countsOf, Gone } from './all-shards.ts'
 import { acquireFromAll } from './draws.ts'
 import { shardOfKey } from './layout.ts'
 import { createInAll, importIntoAll } from './newcomers.ts'
 import { Repeats } from './repeats.ts'
-import { Run } from './run.ts'
-import type { Shard } from './shard.ts'
-import type { Look, WireOperation, WireResult } from './wire.ts'
-
-/** The pool is gone: a pool of several shards is there only as long as all of them are. */
-export class Gone extends Error {}
-
-/** Operations for one of the shards. */
-export interface Part {
-  shard: number
-  operations: readonly Operation[]
-}
+import type { Run } from './run.ts'
 
 /** One caller's operations. */
 export class Spread {
-  readonly shards: readonly Shard[]
-  readonly random: Random
-  readonly clock: Clock
-  readonly #repeats = new Repeats(this)
-  /** Something may have been changed for good, so that a failure leaves the outcome unknown. */
-  hasChanged = false
+  readonly #all: AllShards
+  readonly #repeats: Repeats
 
-  constructor(shards: readonly Shard[], random: Random, clock: Clock) {
-    this.shards = shards
-    this.random = random
-    this.clock = clock
+  constructor(all: AllShards) {
+    this.#all = all
+    this.#repeats = new Repeats(all, (operations, results) => this.#do(operations, results))
   }
 
   /** As Shard.run. */
   async run(run: Run): Promise<boolean> {
     try {
-      await this.do(run.rest, run.results)
+      await this.#do(run.rest, run.results)
       return false
     } catch (error) {
       if (error instanceof Gone) return true
       const isKnown = error instanceof StoreFailure && error.code !== 'storage_failed'
-      throw isKnown && this.hasChanged ? new StoreFailure('storage_failed', error) : error
+      throw isKnown && this.#all.changes > 0 ? new StoreFailure('storage_failed', error) : error
     }
   }
 
   /** Does them in order, and puts the result of each to `results`. @throws Gone, StoreFailure */
-  async do(operations: readonly Operation[], results: Result[]): Promise<void> {
+  async #do(operations: readonly Operation[], results: Result[]): Promise<void> {
     const requests = requestsIn(operations)
     for (let at = 0; at < operations.length;) {
       const before = results.length
@@ -74,53 +56,6 @@ export class Spread {
       }
       at += results.length - before
     }
-  }
-
-  /** An operation of the script's own. */
-  async ask(shard: number, operation: WireOperation): Promise<WireResult> {
-    const result = await this.shards[shard]!.ask(operation)
-    if (result === null) throw new Gone()
-    return result
-  }
-
-  /** What there is, once all that is due is settled. */
-  look(): Promise<Look[]> {
-    return Promise.all(
-      this.shards.map(async (_, shard) => (await this.ask(shard, { op: 'look' })).look!),
-    )
-  }
-
-  /**
-   * Does something in several shards at once. Null stands for the results of a part that failed, which is told once all
-   * are done.
-   * @throws Gone
-   */
-  async tryAll(
-    parts: readonly Part[],
-    begun = false,
-  ): Promise<{ results: (Result[] | null)[]; failure: unknown }> {
-    const runs = parts.map(({ operations }) => new Run(operations, this.random, begun))
-    const told = await Promise.allSettled(
-      parts.map(({ shard }, place) => this.shards[shard]!.run(runs[place]!)),
-    )
-    let failure: unknown = null
-    const results = told.map((one, place) => {
-      if (one.status === 'fulfilled') return runs[place]!.results
-      failure = one.reason
-      return null
-    })
-    if (told.some((one) => one.status === 'fulfilled' && one.value)) throw new Gone()
-    return { results, failure }
-  }
-
-  /** The same, where no failure is borne. @throws Gone, StoreFailure */
-  async all(parts: readonly Part[], begun = false): Promise<Result[][]> {
-    const { results, failure } = await this.tryAll(parts, begun)
-    this.hasChanged ||= parts.some(({ operations }, place) =>
-      results[place]?.some((result, at) => !isRefusal(result) && !READS.has(operations[at]!.op)),
-    )
-    if (failure !== null) throw failure as Error
-    return results as Result[][]
   }
 
   /** Up to where operations are each about one key, whose shard is known. */
@@ -141,13 +76,13 @@ export class Spread {
     switch (operation.op) {
       case 'acquire':
         if (operation.keyId === undefined || (operation.leave ?? 0) > 0) return null
-        return shardOfKey(operation.keyId, this.shards.length)
+        return shardOfKey(operation.keyId, this.#all.count)
       case 'renew':
       case 'release':
       case 'showLease': {
         const { leaseId } = operation
         const parsed = parsePackedLeaseId(leaseId)
-        if (parsed !== null) return shardOfKey(unpackKeyId(parsed.id), this.shards.length)
+        if (parsed !== null) return shardOfKey(unpackKeyId(parsed.id), this.#all.count)
         return parseLeaseId(leaseId) === null ? 0 : null
       }
       case 'unblock':
@@ -157,7 +92,7 @@ export class Spread {
       case 'remove':
       case 'show':
       case 'history':
-        return shardOfKey(operation.keyId, this.shards.length)
+        return shardOfKey(operation.keyId, this.#all.count)
       default:
         return null
     }
@@ -168,7 +103,7 @@ export class Spread {
     const parts = [...places].map(([shard, ats]) => {
       return { shard, operations: ats.map((at) => operations[at]!) }
     })
-    const told = await this.all(parts)
+    const told = await this.#all.run(parts)
     const results: Result[] = []
     for (const [place, ats] of [...places.values()].entries()) {
       for (const [index, at] of ats.entries()) results[at] = told[place]![index]!
@@ -179,11 +114,11 @@ export class Spread {
   async #ofAll(operation: Operation, before: readonly Result[]): Promise<Result> {
     switch (operation.op) {
       case 'create':
-        return createInAll(this, operation)
+        return createInAll(this.#all, operation)
       case 'import':
-        return importIntoAll(this, operation)
+        return importIntoAll(this.#all, operation)
       case 'acquire':
-        return acquireFromAll(this, operation)
+        return acquireFromAll(this.#all, operation)
       case 'list':
       case 'listLeases':
         return this.#list(operation)
@@ -194,7 +129,7 @@ export class Spread {
       case 'remember':
         return this.#repeats.remember(operation, before)
       case 'describe':
-        return { counts: countsOf(await this.look()) }
+        return { counts: countsOf(await this.#all.look()) }
       default:
         return this.#ofMovedLease(operation)
     }
@@ -207,10 +142,10 @@ export class Spread {
     let { cursor } = operation
     let nextCursor: string | null = null
     const field = operation.op === 'list' ? 'keys' : 'heldLeases'
-    let shard = cursor === undefined ? 0 : shardOfKey(cursor, this.shards.length)
-    for (; shard < this.shards.length && nextCursor === null; shard++) {
+    let shard = cursor === undefined ? 0 : shardOfKey(cursor, this.#all.count)
+    for (; shard < this.#all.count && nextCursor === null; shard++) {
       const part = { ...operation, cursor, limit: limit - found.length }
-      const [result] = (await this.all([{ shard, operations: [part] }]))[0]!
+      const [result] = (await this.#all.run([{ shard, operations: [part] }]))[0]!
       if (isRefusal(result!)) return result
       const page = result as unknown as Record<typeof field, unknown[]> & { nextCursor: string }
       found.push(...page[field])
@@ -224,9 +159,9 @@ export class Spread {
   async #revokeLeases(operation: RevokeLeasesOperation): Promise<Result> {
     let { grantedBy } = operation
     let revoked = 0
-    for (const shard of this.shards.keys()) {
+    for (let shard = 0; shard < this.#all.count; shard++) {
       const part = { ...operation, grantedBy, limit: operation.limit - revoked }
-      const [result] = (await this.all([{ shard, operations: [part] }]))[0]!
+      const [result] = (await this.#all.run([{ shard, operations: [part] }]))[0]!
       if (!('revoked' in result!)) return result!
       revoked += result.revoked
       grantedBy = result.grantedBy
@@ -238,8 +173,8 @@ export class Spread {
   /** Its id names a place in an embedded store, not its key: the shard that knows it is looked for. */
   async #ofMovedLease(operation: Operation): Promise<Result> {
     const answers: Result[] = []
-    for (const shard of this.shards.keys()) {
-      const [result] = (await this.all([{ shard, operations: [operation] }]))[0]!
+    for (let shard = 0; shard < this.#all.count; shard++) {
+      const [result] = (await this.#all.run([{ shard, operations: [operation] }]))[0]!
       if (!isOfNoLeaseHere(result!)) return result!
       answers.push(result!)
     }
@@ -265,23 +200,4 @@ function requestsIn(operations: readonly Operation[]): Map<number, RememberOpera
     if (operation.op === 'remember' && operation.once) requests.set(at - operation.count, operation)
   }
   return requests
-}
-
-export function countsOf(looks: readonly Look[]): {
-  available: number
-  leased: number
-  cooling: number
-  disabled: number
-  nextAvailableAt: number | null
-} {
-  const sum = (state: 'available' | 'leased' | 'cooling' | 'disabled'): number =>
-    looks.reduce((total, look) => total + look[state], 0)
-  const next = looks.flatMap(({ nextAvailableAt }) => nextAvailableAt ?? [])
-  return {
-    available: sum('available'),
-    leased: sum('leased'),
-    cooling: sum('cooling'),
-    disabled: sum('disabled'),
-    nextAvailableAt: next.length === 0 ? null : Math.min(...next),
-  }
 }
