@@ -197,6 +197,35 @@ suite('draws', () => {
     }
   })
 
+  test('a shard that others have filled again is drawn from, though there are keys elsewhere', async () => {
+    await using servers = new Servers()
+    const [one, other] = [await servers.start(1), await servers.start(2)]
+    await put(one, 2)
+    const keyIds = await create(one, 20)
+    const emptied = keyIds.filter((keyId) => shardOfKey(keyId, 2) === 0)
+    const acquiring = emptied.map((keyId) => ({ op: 'acquire', keyId }) as const)
+    const acquired = await one.run('pool', acquiring)
+    const releasing = acquired.flatMap((result) =>
+      'leases' in result
+        ? result.leases.map(({ leaseId }) => ({ op: 'release', leaseId }) as const)
+        : [],
+    )
+    assert.equal((await other.run('pool', releasing)).length, 10)
+    const drawn = [0, 0]
+    const draw = async (): Promise<void> => {
+      for (let draw = 0; draw < 200; draw++) {
+        const [lease] = await acquire(one)
+        drawn[shardOfKey(lease!.keyId, 2)]!++
+        await ask(one, { op: 'release', leaseId: lease!.leaseId })
+      }
+    }
+    await draw()
+    assert.deepEqual(drawn, [0, 200], 'it cannot know yet')
+    await servers.clock.advance(1001)
+    await draw()
+    assert(drawn[0]! > 60 && drawn[0]! < 140, `of 200 ${drawn[0]} there`)
+  })
+
   test('tokens rise over all shards, whichever server is asked', async () => {
     await using servers = new Servers()
     const stores = [await servers.start(1), await servers.start(2), await servers.start(3)]
@@ -453,6 +482,43 @@ suite('over HTTP', () => {
       assert.equal((await first.ask('PUT', '/v1/pools/other', json({ shards }))).status, 400)
     }
     await done(first, 'DELETE', POOL)
+  })
+
+  test('a pool that another server has made anew, with other shards, is served as it is', async () => {
+    await using first = await server()
+    await using second = await server()
+    const sizes = [4, 1, 3, 64, 1]
+    for (const shards of sizes) {
+      await done(second, 'PUT', POOL, json({ shards, keyLifetimeMs: null }))
+      const { keyIds } = await done(second, 'POST', `${POOL}/keys`, json({ count: 5 }))
+      const held = await done(first, 'POST', `${POOL}/leases`, json({}))
+      assert((keyIds as string[]).includes(held.keyId as string))
+      const { counts } = await done(first, 'GET', POOL)
+      assert.deepEqual(counts, { available: 4, leased: 1, cooling: 0, disabled: 0 })
+      await done(second, 'DELETE', `${POOL}?force=true`)
+      const { status } = await first.ask('GET', `${POOL}/leases/${held.leaseId as string}`)
+      assert.equal(status, 404)
+    }
+    assert.equal(redis.cli('hget', 'test:{all}:meta', 'format'), '3')
+  })
+
+  test('a key is found by its secret, whichever shard has it', async () => {
+    await using first = await server()
+    await done(first, 'PUT', POOL, json({ shards: 5, keyLifetimeMs: null }))
+    await done(first, 'POST', `${POOL}/keys`, json({ count: 10 }))
+    const keys = Array.from({ length: 10 }, (_, number) => ({ value: `secret ${String(number)}` }))
+    await done(first, 'POST', `${POOL}/keys`, json({ keys }))
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+    const isActive = async (token: string): Promise<unknown> => {
+      const body = new URLSearchParams({ token }).toString()
+      return (await done(first, 'POST', '/v1/introspect', { body, headers })).active
+    }
+    assert.equal(await isActive('secret 3'), false)
+    for (let number = 0; number < 20; number++) {
+      const lease = await done(first, 'POST', `${POOL}/leases`, json({}))
+      assert.equal(await isActive((lease.value ?? lease.keyId) as string), true)
+    }
+    await done(first, 'DELETE', `${POOL}?force=true`)
   })
 
   test('who waits at one server is given what is freed at another', async () => {

@@ -39,7 +39,7 @@ export class AllShards {
     return this.#shards.length
   }
 
-  /** How many keys were free in each when it last told; null where one has not told. */
+  /** How many keys were free in each not long ago; null where one has not told. */
   get available(): readonly number[] | null {
     const known = this.#shards.flatMap(({ available }) => available ?? [])
     return known.length < this.count ? null : known

@@ -17,6 +17,8 @@ import {
 
 /** One is done while the other is on its way. */
 const MAX_CALLS = 2
+/** After that other servers may have made of what a shard told something else. */
+const FRESH_MS = 1000
 /** Keys that a call settles at most. */
 const SETTLED_A_CALL = 200
 
@@ -56,8 +58,8 @@ export interface ShardSetting {
 
 export class Shard {
   readonly place: Place
-  /** Keys that were free when it last told, if it is one of several; null: it has not told. */
-  available: number | null = null
+  /** Keys that were free when it last told, and when that was, if it is one of several. */
+  #told = { available: 0, at: -Infinity }
   readonly #keys: readonly string[]
   /** Meta of the pool's first shard, which has the counter of tokens for all; null: there is one shard. */
   readonly #counter: string | null
@@ -81,6 +83,12 @@ export class Shard {
     this.#counter = counter
     this.#setting = setting
     this.#tell = tell
+  }
+
+  /** How many keys were free not long ago; null: it has not told. */
+  get available(): number | null {
+    const { available, at } = this.#told
+    return this.#setting.clock.now() - at > FRESH_MS ? null : available
   }
 
   /** Resolves once it is done, with false; or with true, before it is, because the pool is gone. */
@@ -222,7 +230,8 @@ export class Shard {
     const text = await connection.evaluate(RUN, this.#keys, args, { onlyReads })
     const answer = JSON.parse(String(text)) as RunsAnswer | { stale: true }
     if ('stale' in answer) return null
-    if (answer.available !== undefined) this.available = answer.available
+    const { available } = answer
+    if (available !== undefined) this.#told = { available, at: clock.now() }
     this.#tell(answer)
     return answer
   }
