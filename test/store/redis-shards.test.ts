@@ -25,5 +25,5 @@ const open: OpenStore = (...opening) => openTestStore([redis.url], 0, stores, SH
 const traits = { ...REDIS_TRAITS, shards: SHARDS }
 
 conformance('pools of 3 shards', open, { modelRuns: 100, traits })
-eventsAndStorms('pools of 3 shards', open)
+eventsAndStorms('pools of 3 shards', open, { looksFirst: true })
 histories('pools of 3 shards', open, SHARDS)
