@@ -39,7 +39,7 @@ interface RunsAnswer extends Answer {
 }
 
 /** What may be done again without a difference. */
-const REPEATABLE = new Set<string>([...READS, 'find', 'look', 'holders'])
+const REPEATABLE = new Set<string>([...READS, 'find', 'look', 'holders', 'keep'])
 
 interface Pending {
   readonly run: Run
