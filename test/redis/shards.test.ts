@@ -10,7 +10,7 @@ import { Layout, shardOfKey, shardOfText, tagsOf } from '../../src/store/redis/l
 import { linksTo } from '../../src/store/redis/links.ts'
 import { RedisStore } from '../../src/store/redis/redis-store.ts'
 import { Registry } from '../../src/store/redis/registry.ts'
-import { RESERVE_TOKENS, RUN } from '../../src/store/redis/scripts.ts'
+import { RESERVE_TOKENS, RUN, type Script } from '../../src/store/redis/scripts.ts'
 import { StoreFailure } from '../../src/store/store.ts'
 import { RedisServer, serveOn } from '../support/redis.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
@@ -417,33 +417,115 @@ suite('a request that is repeated', () => {
     assert.deepEqual(granted[1], { remembered: true })
   })
 
-  test('of which nobody knows what came is in progress until it is forgotten', async () => {
+  /** Calls back before each call of that script, which may fail instead. */
+  function intercept(connection: Connection, script: Script, before: () => Promise<void>): void {
+    const evaluate = connection.evaluate.bind(connection)
+    connection.evaluate = async (asked, ...rest) => {
+      if (asked === script) await before()
+      return evaluate(asked, ...rest)
+    }
+  }
+
+  async function leasedIn(store: RedisStore): Promise<number> {
+    const described = await ask(store, { op: 'describe' })
+    assert('counts' in described)
+    return described.counts.leased
+  }
+
+  test('a draw whose answer is lost is found, and not done again', async () => {
+    for (let seed = 1; seed <= 8; seed++) {
+      await using servers = new Servers()
+      const [one, other] = [await servers.start(seed), await servers.start(100)]
+      await put(one, 4)
+      await create(one, 8)
+      const [connection] = servers.connections
+      const evaluate = connection!.evaluate.bind(connection)
+      let hasReserved = false
+      connection!.evaluate = async (script, ...rest) => {
+        const told = await evaluate(script, ...rest)
+        if (script === RESERVE_TOKENS) hasReserved = true
+        else if (hasReserved && script === RUN) throw new StoreFailure('storage_failed')
+        return told
+      }
+      await assert.rejects(one.run('pool', once({ op: 'acquire' })))
+      const [lease, remembered] = await other.run('pool', once({ op: 'acquire' }))
+      assert('leases' in lease!)
+      assert.deepEqual(remembered, { remembered: false })
+      assert.equal(await leasedIn(other), 1)
+    }
+  })
+
+  test('a draw that has not come to its shard is ended there by who repeats it, and comes to nothing', async () => {
+    for (let seed = 1; seed <= 8; seed++) {
+      await using servers = new Servers()
+      const [one, other] = [await servers.start(seed), await servers.start(100)]
+      await put(one, 4)
+      await create(one, 8)
+      const [connection] = servers.connections
+      const begun = Promise.withResolvers<undefined>()
+      const held = Promise.withResolvers<undefined>()
+      intercept(connection!, RESERVE_TOKENS, async () => {
+        begun.resolve(undefined)
+        await held.promise
+      })
+      const late = one.run('pool', once({ op: 'acquire' }))
+      await begun.promise
+      const [lease] = await other.run('pool', once({ op: 'acquire' }))
+      assert('leases' in lease!)
+      held.resolve(undefined)
+      assert.deepEqual(await late, [{ code: 'request_in_progress' }, { remembered: false }])
+      assert.equal(await leasedIn(other), 1)
+      assert.deepEqual((await one.run('pool', once({ op: 'acquire' })))[0], lease)
+    }
+  })
+
+  test('a draw that nothing was left for is a new one', async () => {
     await using servers = new Servers()
     const [one, other] = [await servers.start(1), await servers.start(2)]
     await put(one, 4)
-    await create(one, 40)
+    const [keyId] = await create(one, 1)
+    await ask(one, { op: 'describe' })
+    // It knows of a key that another has drawn meanwhile.
+    const [taken] = await acquire(other)
+    const refused = await one.run('pool', once({ op: 'acquire' }))
+    assert.deepEqual(refused[1], { remembered: false })
+    assert('code' in refused[0]! && refused[0].code === 'pool_exhausted')
+    assert.deepEqual(await ask(other, { op: 'recall', key: 'a', body: 'body' }), { results: null })
+    await ask(other, { op: 'release', leaseId: taken!.leaseId })
+    const [lease] = await one.run('pool', once({ op: 'acquire', keyId: keyId! }))
+    assert('leases' in lease!)
+    assert.deepEqual((await other.run('pool', once({ op: 'acquire', keyId: keyId! })))[0], lease)
+    const unavailable = await other.run('pool', once({ op: 'acquire', keyId: keyId! }, 'b'))
+    assert('code' in unavailable[0]! && unavailable[0].code === 'key_unavailable')
+    assert.deepEqual(await ask(one, { op: 'recall', key: 'b', body: 'body' }), { results: null })
+  })
+
+  test('what may take several shards is in progress, where nobody knows what came of it, until it is forgotten', async () => {
+    await using servers = new Servers()
+    const [one, other] = [await servers.start(1), await servers.start(2)]
+    await put(one, 4)
+    const creating = once({ op: 'create', count: 8 })
     const [connection] = servers.connections
-    const evaluate = connection!.evaluate.bind(connection)
-    // It loses Redis in the midst: the leases are granted, and that is not written down.
     let calls = 0
-    connection!.evaluate = (script, ...rest) => {
-      if (script === RESERVE_TOKENS) calls = 1
-      if (calls > 0 && script === RUN && calls++ > 1)
-        return Promise.reject(new StoreFailure('store_unavailable'))
-      return evaluate(script, ...rest)
-    }
+    // It loses Redis in the midst: keys are made, and that is not written down.
+    intercept(connection!, RUN, () => {
+      const isRecord = servers.keyIdsIn(4).every((count) => count === 2)
+      if (calls++ > 0 && isRecord) throw new StoreFailure('store_unavailable')
+      return Promise.resolve()
+    })
     await assert.rejects(
-      one.run('pool', once({ op: 'acquire' })),
+      one.run('pool', creating),
       (error) => error instanceof StoreFailure && error.code === 'storage_failed',
     )
-    const repeated = await other.run('pool', once({ op: 'acquire' }))
+    const repeated = await other.run('pool', creating)
     assert.deepEqual(repeated, [{ code: 'request_in_progress' }, { remembered: false }])
     assert.deepEqual(await ask(other, { op: 'recall', key: 'a', body: 'body' }), {
       code: 'request_in_progress',
     })
+    assert.deepEqual(servers.keyIdsIn(4), [2, 2, 2, 2])
     await servers.clock.advance(600_000)
-    const [fresh] = await other.run('pool', once({ op: 'acquire' }))
-    assert('leases' in fresh!)
+    const [fresh] = await other.run('pool', creating)
+    assert('keyIds' in fresh!)
   })
 })
 

@@ -35,6 +35,10 @@ export class AllShards {
     this.clock = clock
   }
 
+  get uid(): number {
+    return this.#shards[0]!.place.uid
+  }
+
   get count(): number {
     return this.#shards.length
   }

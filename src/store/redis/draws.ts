@@ -27,9 +27,7 @@ export async function acquireFromAll(all: AllShards, operation: AcquireOperation
   let looks: Look[] = []
   for (let turn = 0; turn < MAX_LOOKS && draw.wants(count); turn++) {
     looks = await all.look()
-    if (draw.isEmpty && looks.some(({ maxLeaseTtlMs }) => ttlMs > maxLeaseTtlMs)) {
-      return REFUSED.ttl_too_long
-    }
+    if (draw.isEmpty && isTooLong(ttlMs, looks)) return REFUSED.ttl_too_long
     const most = countsOf(looks).available - leave
     if (most <= 0 || count === 0) break
     await draw.take(
@@ -104,18 +102,45 @@ class Draw {
 /** How many of `count` keys are drawn where, each of all with the same chance. */
 function deal(count: number, available: readonly number[], random: Random): Map<number, number> {
   const left = [...available]
-  let total = left.reduce((sum, one) => sum + one, 0)
   const counts = new Map<number, number>()
-  for (let dealt = 0; dealt < count && total > 0; dealt++, total--) {
-    let rank = Math.floor(randomChance(random) * total)
-    const shard = left.findIndex((one) => (rank -= one) < 0)
+  for (let dealt = 0; dealt < count; dealt++) {
+    const shard = pick(left, random)
+    if (shard === null) break
     left[shard]!--
     counts.set(shard, (counts.get(shard) ?? 0) + 1)
   }
   return counts
 }
 
-function mayCome({ code }: Refusal): boolean {
+/** The shard of one of all available keys; null: there are none. */
+function pick(available: readonly number[], random: Random): number | null {
+  const total = available.reduce((sum, one) => sum + one, 0)
+  if (total === 0) return null
+  let rank = Math.floor(randomChance(random) * total)
+  return available.findIndex((one) => (rank -= one) < 0)
+}
+
+/** Where one key may be drawn, or why nowhere. `isAnother`: it was not where it was thought to be. */
+export async function placeToDraw(
+  all: AllShards,
+  { ttlMs = 0 }: AcquireOperation,
+  isAnother: boolean,
+): Promise<number | Refusal> {
+  const known = isAnother ? null : all.available
+  const likely = known && pick(known, all.random)
+  if (likely !== null) return likely
+  const looks = await all.look()
+  if (isTooLong(ttlMs, looks)) return REFUSED.ttl_too_long
+  const available = looks.map((look) => look.available)
+  return pick(available, all.random) ?? nothingToGive(looks)
+}
+
+function isTooLong(ttlMs: number, looks: readonly Look[]): boolean {
+  return looks.some(({ maxLeaseTtlMs }) => ttlMs > maxLeaseTtlMs)
+}
+
+/** Whether another shard may have what one has not. */
+export function mayCome({ code }: Refusal): boolean {
   return code === 'pool_exhausted' || code === 'pool_empty'
 }
 

@@ -88,6 +88,14 @@ export interface WireResult extends Partial<WireHistory> {
   holders?: List<[number, string]>
   /** What a request came to, as it was kept; null: it is a new one. */
   memory?: string | null
+  open?: Turn
+  turn?: number
+}
+
+/** Where a request is being done. */
+export interface Turn {
+  shard: number
+  turn: number
 }
 
 /** What a shard says for the draws and creates of its pool. */
