@@ -379,6 +379,42 @@ suite('all or none', () => {
   })
 })
 
+suite('a pool of which a shard is gone', () => {
+  /** As a server leaves it that dies while it deletes the pool. */
+  async function halfGone(servers: Servers): Promise<RedisStore> {
+    const store = await servers.start()
+    await put(store, 3)
+    await create(store, 30)
+    const [, tag] = tagsOf(1, 3)
+    redis.cli('del', ...servers.layout.shard(tag!))
+    return store
+  }
+
+  test('is one that is not there for what is asked of all of it', async () => {
+    await using servers = new Servers()
+    const store = await halfGone(servers)
+    const operations = [
+      { op: 'describe' },
+      { op: 'create', count: 3 },
+      { op: 'list', limit: 100 },
+    ] as const
+    for (const operation of operations) {
+      assert.deepEqual(await ask(store, operation), { code: 'pool_not_found' })
+    }
+  })
+
+  test('goes when it is deleted, and when a policy is put', async () => {
+    for (const put of [false, true]) {
+      await using servers = new Servers()
+      const store = await halfGone(servers)
+      if (!put) assert.equal(await store.removePool('pool', { force: true }), null)
+      assert.equal(await store.putPool('pool', { ...FOREVER, shards: 3 }), 'created')
+      assert.equal((await create(store, 3)).length, 3)
+      assert.equal(redis.cli('keys', `${servers.prefix}:{1.*`), '')
+    }
+  })
+})
+
 suite('a request that is repeated', () => {
   function once(operation: Operation, key = 'a'): Operation[] {
     return [operation, { op: 'remember', key, body: 'body', count: 1, once: true }]

@@ -1,5 +1,7 @@
 /** Pools of several shards in a cluster, each shard on another node. */
-import { after, before } from 'node:test'
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { Layout, tagsOf } from '../../src/store/redis/layout.ts'
 import type { RedisStore } from '../../src/store/redis/redis-store.ts'
 import { RedisCluster } from '../support/redis-cluster.ts'
 import { openTestStore, REDIS_TRAITS } from '../support/redis-store.ts'
@@ -28,3 +30,12 @@ const traits = { ...REDIS_TRAITS, shards: SHARDS }
 conformance('pools of 3 shards in a cluster', open, { modelRuns: 20, traits })
 eventsAndStorms('pools of 3 shards in a cluster', open, { looksFirst: true })
 histories('pools of 3 shards in a cluster', open, SHARDS)
+
+test('each shard of a pool has its own node of three', () => {
+  const layout = new Layout('test')
+  for (let uid = 1; uid < 20; uid++) {
+    const keys = tagsOf(uid, SHARDS).map((tag) => layout.part(tag, 'rows'))
+    const nodes = keys.map((key) => cluster.primaryOf(key).port)
+    assert.equal(new Set(nodes).size, SHARDS)
+  }
+})

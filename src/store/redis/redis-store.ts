@@ -137,7 +137,7 @@ export class RedisStore implements Store {
     if (entry?.emptied !== undefined) {
       const { shards } = entry.policy
       const shardOf = (uid: number, keyId: string): Shard =>
-        this.#shardOf(uid, shardOfKey(keyId, shards), shards, () => undefined)
+        this.#shardOf(uid, shardOfKey(keyId, shards), tagsOf(uid, shards), () => undefined)
       const { results } = run
       await this.#watched(lookBack(operations, results, entry.emptied, this.#random, shardOf))
     }
@@ -262,8 +262,9 @@ export class RedisStore implements Store {
   #know({ uid, name, policy }: Entry): Known {
     const before = this.#known.get(uid)
     if (before !== undefined) return before
-    const shards = Array.from({ length: policy.shards }, (_, number) => {
-      const shard: Shard = this.#shardOf(uid, number, policy.shards, (answer) => {
+    const tags = tagsOf(uid, policy.shards)
+    const shards = tags.map((_, number) => {
+      const shard: Shard = this.#shardOf(uid, number, tags, (answer) => {
         this.#tell(known, shard, answer)
       })
       return shard
@@ -278,7 +279,12 @@ export class RedisStore implements Store {
     return new Spread(new AllShards(shards, this.#random, this.#clock)).run(run)
   }
 
-  #shardOf(uid: number, shard: number, shards: number, tell: (answer: Answer) => void): Shard {
+  #shardOf(
+    uid: number,
+    shard: number,
+    tags: readonly string[],
+    tell: (answer: Answer) => void,
+  ): Shard {
     const { changed, isHeard = () => true } = this.#events
     const setting = {
       connection: this.#connection,
@@ -286,7 +292,7 @@ export class RedisStore implements Store {
       ownTime: this.#follow === null,
       isHeard: () => changed !== undefined && isHeard(),
     }
-    const tags = tagsOf(uid, shards)
+    const shards = tags.length
     const counter = shards === 1 ? null : this.#layout.part(tags[0]!, 'meta')
     const keys = this.#layout.shard(tags[shard]!)
     return new Shard({ uid, shard, shards }, keys, counter, setting, tell)
