@@ -109,6 +109,15 @@ function namesOf(shard: number, shards: number, count: number): string[] {
   return names
 }
 
+/** Calls back before each call of that script, which may fail instead. */
+function intercept(connection: Connection, script: Script, before: () => Promise<void>): void {
+  const evaluate = connection.evaluate.bind(connection)
+  connection.evaluate = async (asked, ...rest) => {
+    if (asked === script) await before()
+    return evaluate(asked, ...rest)
+  }
+}
+
 suite('where keys are', () => {
   test('each shard of a pool lies in its own part of the slots', () => {
     for (const shards of [2, 3, 4, 7, 64]) {
@@ -224,6 +233,28 @@ suite('draws', () => {
     await servers.clock.advance(1001)
     await draw()
     assert(drawn[0]! > 60 && drawn[0]! < 140, `of 200 ${drawn[0]} there`)
+  })
+
+  test('where nothing is left many draws ask each shard once, and find what is freed between them', async () => {
+    await using servers = new Servers()
+    const store = await servers.start()
+    await put(store, 4)
+    await create(store, 3)
+    const leases = await acquire(store, 3)
+    const [connection] = servers.connections
+    let calls = 0
+    intercept(connection!, RUN, () => {
+      calls++
+      return Promise.resolve()
+    })
+    const draws = Array.from({ length: 100 }, () => ({ op: 'acquire' }) as const)
+    const refused = await store.run('pool', draws)
+    assert(refused.every((result) => 'code' in result && result.code === 'pool_exhausted'))
+    assert.equal(calls, 4)
+    const releases = leases.map(({ leaseId }) => ({ op: 'release', leaseId }) as const)
+    const results = await store.run('pool', [draws[0]!, ...releases, ...draws])
+    const granted = results.map((result) => 'leases' in result)
+    assert.deepEqual(granted.slice(0, 8), [false, false, false, false, true, true, true, false])
   })
 
   test('tokens rise over all shards, whichever server is asked', async () => {
@@ -452,15 +483,6 @@ suite('a request that is repeated', () => {
     const granted = await store.run('pool', acquiring)
     assert.deepEqual(granted[1], { remembered: true })
   })
-
-  /** Calls back before each call of that script, which may fail instead. */
-  function intercept(connection: Connection, script: Script, before: () => Promise<void>): void {
-    const evaluate = connection.evaluate.bind(connection)
-    connection.evaluate = async (asked, ...rest) => {
-      if (asked === script) await before()
-      return evaluate(asked, ...rest)
-    }
-  }
 
   async function leasedIn(store: RedisStore): Promise<number> {
     const described = await ask(store, { op: 'describe' })

@@ -28,6 +28,8 @@ export class AllShards {
   readonly #shards: readonly Shard[]
   /** How often something was changed for good: from then on a failure leaves the outcome unknown. */
   changes = 0
+  /** What a look found that has found no free key, until something else is done than draws. */
+  nothing: readonly Look[] | null = null
 
   constructor(shards: readonly Shard[], random: Random, clock: Clock) {
     this.#shards = shards

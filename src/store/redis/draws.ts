@@ -24,9 +24,9 @@ export async function acquireFromAll(all: AllShards, operation: AcquireOperation
     const known = all.available
     if (known !== null) await draw.take(count, known)
   }
-  let looks: Look[] = []
+  let looks: readonly Look[] = []
   for (let turn = 0; turn < MAX_LOOKS && draw.wants(count); turn++) {
-    looks = await all.look()
+    looks = await lookForFree(all)
     if (draw.isEmpty && isTooLong(ttlMs, looks)) return REFUSED.ttl_too_long
     const most = countsOf(looks).available - leave
     if (most <= 0 || count === 0) break
@@ -129,10 +129,18 @@ export async function placeToDraw(
   const known = isAnother ? null : all.available
   const likely = known && pick(known, all.random)
   if (likely !== null) return likely
-  const looks = await all.look()
+  const looks = await lookForFree(all)
   if (isTooLong(ttlMs, looks)) return REFUSED.ttl_too_long
   const available = looks.map((look) => look.available)
   return pick(available, all.random) ?? nothingToGive(looks)
+}
+
+/** Of many draws that follow each other the first one that finds nothing tells the others. */
+async function lookForFree(all: AllShards): Promise<readonly Look[]> {
+  if (all.nothing !== null) return all.nothing
+  const looks = await all.look()
+  if (looks.every(({ available }) => available === 0)) all.nothing = looks
+  return looks
 }
 
 function isTooLong(ttlMs: number, looks: readonly Look[]): boolean {

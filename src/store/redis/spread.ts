@@ -51,6 +51,8 @@ export class Spread {
         await this.#repeats.once(request, operations.slice(at, at + request.count), results)
       } else {
         const together = operations.slice(at, this.#endOfKeys(operations, at, requests))
+        const isDraw = together.length === 0 && operations[at]!.op === 'acquire'
+        if (!isDraw) this.#all.nothing = null
         if (together.length > 0) results.push(...(await this.#ofKeys(together)))
         else results.push(await this.#ofAll(operations[at]!, results))
       }
