@@ -255,6 +255,18 @@ suite('draws', () => {
     const results = await store.run('pool', [draws[0]!, ...releases, ...draws])
     const granted = results.map((result) => 'leases' in result)
     assert.deepEqual(granted.slice(0, 8), [false, false, false, false, true, true, true, false])
+    await store.patchPool('pool', { cooldownMs: 1000 })
+    const { leaseId } = results.flatMap((result) => ('leases' in result ? result.leases : []))[0]!
+    const [, , last] = await store.run('pool', [
+      { op: 'acquire' },
+      { op: 'release', leaseId },
+      { op: 'acquire' },
+    ])
+    assert.deepEqual(last, {
+      code: 'pool_exhausted',
+      counts: { leased: 2, cooling: 1, disabled: 0 },
+      retryAfterMs: 1000,
+    })
   })
 
   test('tokens rise over all shards, whichever server is asked', async () => {
