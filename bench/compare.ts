@@ -19,7 +19,10 @@ import { type Figure, figure, figureText, print } from './report.ts'
 
 const FSYNCS = 100
 const FEWEST_KEYS = 100
-const WARM_UP_MS = 500
+/** A server that has a core with all its threads is compiled and knows what it does after about so long. */
+const WARM_UP_MS = 8000
+/** Before each turn, of whom others had the core and its caches. */
+const SETTLE_MS = 500
 
 const { values } = parseArgs({
   options: {
@@ -71,13 +74,14 @@ async function compare(): Promise<Comparison> {
   }
 }
 
-/** All in turns, one loaded at a time. */
+/** All in turns, one loaded at a time. Short turns, which only show that it runs, have a short time to get warm. */
 async function measure(
   contenders: readonly Contender[],
   sizes: readonly number[],
   rounds: number,
   forMs: number,
 ): Promise<Cell[]> {
+  const [warmUpMs, settleMs] = forMs < 1000 ? [forMs, forMs] : [WARM_UP_MS, SETTLE_MS]
   const turns = contenders.flatMap(({ name, durable, run: load }) =>
     sizes.map((keys) => {
       const samples = { perSecond: [], p50: [], p99: [], loadBusy: [] }
@@ -88,9 +92,9 @@ async function measure(
   for (let round = 0; round <= rounds; round++) {
     for (let turn = 0; turn < turns.length; turn++) {
       const { cell, load } = turns[(turn + round * sizes.length) % turns.length]!
-      const isWarmUp = round === 0
-      const sample = await load(cell.keys, isWarmUp ? Math.min(WARM_UP_MS, forMs) : forMs)
-      if (isWarmUp) continue
+      await load(cell.keys, round === 0 ? warmUpMs : settleMs)
+      if (round === 0) continue
+      const sample = await load(cell.keys, forMs)
       for (const key of ['perSecond', 'p50', 'p99', 'loadBusy'] as const) {
         cell[key].push(Number(sample[key].toPrecision(4)))
       }
