@@ -17,6 +17,7 @@ import { SystemClock } from '../../src/clock.ts'
 import { EmbeddedOriginal } from '../../src/store/embedded/sqlite/original.ts'
 import { compare, type Comparison } from '../../src/store/migration.ts'
 import { type Command, type Ended, listeningPort, runCli, startCli } from '../support/command.ts'
+import { RedisCluster } from '../support/redis-cluster.ts'
 import { RedisServer } from '../support/redis.ts'
 
 const FOLDER = mkdtempSync(join(tmpdir(), 'token-orchestrator-'))
@@ -289,6 +290,33 @@ suite('there and back', () => {
     assert.match(all, /pool more should not be there/)
     assert.match(all, /what is kept as .* is not the same/)
     assert.equal(differences.length, 5, all)
+  })
+
+  test('a cluster, and a Redis that a Sentinel names, are places as well', async () => {
+    await using cluster = await RedisCluster.start()
+    await using primary = await RedisServer.start()
+    await using sentinel = await RedisServer.sentinel(primary)
+    const named = `redis+sentinel://127.0.0.1:${sentinel.port}/main`
+    await migrated(SOURCE, cluster.urls[0]!)
+    {
+      await using server = await Server.start('--redis', cluster.urls[1]!)
+      assert.deepEqual(await server.tell(), told)
+      await server.stop()
+    }
+    await migrated(cluster.urls[2]!, named)
+    let toldThere: object[]
+    {
+      await using server = await Server.start('--redis', named)
+      assert.deepEqual(await server.tell(), told)
+      await goesOn(server, holders)
+      toldThere = await server.tell()
+      await server.stop()
+    }
+    const directory = join(FOLDER, 'of a primary')
+    await migrated(named, directory)
+    await using server = await Server.start('--data-dir', directory)
+    assert.deepEqual(sorted(await server.tell()), sorted(toldThere))
+    assert.equal((await server.renew('llm', holders.named)).status, 200)
   })
 
   test('holders go on with the ids that they have, wherever their leases go', async () => {
