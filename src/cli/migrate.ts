@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { ConfigError, readAs } from '../config.ts'
+import type { CopiedPool } from '../engine/copies.ts'
 import { ERRORS } from '../engine/errors.ts'
+import { MAX_SHARDS } from '../engine/policy.ts'
 import { Log } from '../log.ts'
 import { documentsToCopy } from '../service/vault.ts'
 import { EmbeddedCopy } from '../store/embedded/sqlite/copy.ts'
@@ -41,6 +43,10 @@ export const MIGRATE_FLAGS: Record<string, Flag> = {
   },
   'from-prefix': { placeholder: 'TEXT', help: `--redis-prefix of the servers there (${PREFIX})` },
   'to-prefix': { placeholder: 'TEXT', help: `--redis-prefix of the servers to come (${PREFIX})` },
+  shards: {
+    placeholder: 'POOL=NUMBER,...',
+    help: 'in how many parts Redis is to keep the keys of pools (as many as they have)',
+  },
   'redis-replicas': {
     placeholder: 'NUMBER',
     help: 'replicas that must have what is written to Redis (0)',
@@ -63,6 +69,8 @@ ${flagsHelp(MIGRATE_FLAGS)}
 interface Setting {
   from: Place
   to: Place
+  /** By name those that are to have another number than they have. */
+  shards: ReadonlyMap<string, number>
   replicas: number
   keyFile: string | undefined
   isDry: boolean
@@ -93,6 +101,7 @@ async function migrateFrom(original: Original, setting: Setting): Promise<number
     await original.holdsValues(),
     masterKeys(setting),
   )
+  const wanted = { documents, pools: reshard(await original.pools(), setting.shards) }
   const total = await sizeOf(original)
   if (setting.isDry) {
     await checkTarget(setting)
@@ -101,9 +110,9 @@ async function migrateFrom(original: Original, setting: Setting): Promise<number
     return 0
   }
   await using copy = closing(await openCopy(setting))
-  await shown('copying', total, (progress) => copyAll(original, copy.store, documents, progress))
+  await shown('copying', total, (progress) => copyAll(original, copy.store, wanted, progress))
   const { differences, pools } = await shown('comparing', 2 * total, async (progress) =>
-    compare(original, await copy.store.look(original.instant), documents, progress),
+    compare(original, await copy.store.look(original.instant), wanted, progress),
   )
   if ((await original.servedAt()) !== servedAt) {
     differences.push('a server was at work meanwhile on what was copied')
@@ -140,9 +149,34 @@ function read(args: string[], env: NodeJS.ProcessEnv): Setting {
   const from = placeOf('from', text('from') ?? env.TOKEN_ORCHESTRATOR_FROM, text('from-prefix'))
   const to = placeOf('to', text('to') ?? env.TOKEN_ORCHESTRATOR_TO, text('to-prefix'))
   if (isSame(from, to)) throw new ConfigError('--from and --to are the same place')
+  const shards = readShards(text('shards'))
   const replicas = readAs('redisReplicas', 'redis-replicas', text('redis-replicas'))
   const keyFile = text('encryption-key-file') ?? env.TOKEN_ORCHESTRATOR_ENCRYPTION_KEY_FILE
-  return { from, to, replicas, keyFile, isDry: given['dry-run'] === true }
+  return { from, to, shards, replicas, keyFile, isDry: given['dry-run'] === true }
+}
+
+function readShards(text = ''): Map<string, number> {
+  const shards = new Map<string, number>()
+  for (const part of text === '' ? [] : text.split(',')) {
+    const [, name, number] = /^([^=]+)=(\d{1,2})$/.exec(part.trim()) ?? []
+    if (name === undefined || !(Number(number) >= 1 && Number(number) <= MAX_SHARDS))
+      throw new ConfigError(
+        `--shards must be pools with 1 to ${String(MAX_SHARDS)}, like llm=4,seats=1, not "${part}"`,
+      )
+    shards.set(name, Number(number))
+  }
+  return shards
+}
+
+function reshard(pools: CopiedPool[], shards: ReadonlyMap<string, number>): CopiedPool[] {
+  const names = new Set(pools.map(({ name }) => name))
+  const missing = [...shards.keys()].find((name) => !names.has(name))
+  if (missing !== undefined)
+    throw new ConfigError(`--shards: there is no pool "${missing}" in what is copied`)
+  return pools.map((pool) => {
+    const { policy, name } = pool
+    return { ...pool, policy: { ...policy, shards: shards.get(name) ?? policy.shards } }
+  })
 }
 
 function placeOf(flag: string, text = '', prefix: string | undefined): Place {

@@ -51,6 +51,10 @@ export const ERRORS = {
   pool_not_empty: { status: 409, title: 'The pool has keys.' },
   too_many_pools: { status: 409, title: 'The server holds as many pools as it can.' },
   invalid_policy: { status: 422, title: 'The policy contradicts itself.' },
+  shards_fixed: {
+    status: 409,
+    title: 'How many shards a pool has is fixed when it is made.',
+  },
   key_not_leased: { status: 409, title: 'The key is not leased, or not by that lease.' },
   key_unavailable: { status: 409, title: 'The key is leased, cooling or disabled.' },
   lease_not_found: { status: 404, title: 'No such lease.' },
@@ -87,7 +91,7 @@ export type EndReason = (typeof END_REASONS)[number]
 /** What an operation answers when it changes nothing. */
 export interface Refusal {
   readonly code: ErrorCode
-  /** `invalid_policy`: what is wrong with it. */
+  /** `invalid_policy`: what is wrong with it; `shards_fixed`: what to do. */
   readonly detail?: string
   /** `lease_ended`: how it ended, where still known. */
   readonly reason?: EndReason

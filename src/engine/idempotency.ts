@@ -101,7 +101,7 @@ export class Idempotency {
   }
 }
 
-function referenceTo(result: Result): Reference {
+export function referenceTo(result: Result): Reference {
   if ('keyIds' in result) return result
   if ('leases' in result) return { leaseIds: result.leases.map(({ leaseId }) => leaseId) }
   if ('lease' in result) return { leaseId: result.lease.leaseId }

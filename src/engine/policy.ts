@@ -4,6 +4,7 @@ import { NEVER } from './rows.ts'
 export const MAX_DURATION_MS = 10 * 365.25 * 24 * 3_600_000
 
 export const MAX_KEYS_PER_POOL = 10_000_000
+export const MAX_SHARDS = 64
 
 /** What a pool may be called. */
 export const POOL_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/
@@ -27,6 +28,8 @@ export interface Policy {
   readonly maxFailureCooldownMs: number
   /** A create beyond it is refused whole. */
   readonly maxKeys: number
+  /** Over Redis: how many parts its keys are kept in, fixed when the pool is made. It makes no other difference. */
+  readonly shards: number
 }
 
 export const DEFAULT_POLICY: Policy = Object.freeze({
@@ -39,6 +42,7 @@ export const DEFAULT_POLICY: Policy = Object.freeze({
   failureCooldownMs: 30_000,
   maxFailureCooldownMs: 3_600_000,
   maxKeys: MAX_KEYS_PER_POOL,
+  shards: 1,
 })
 
 /** What is wrong with a policy, in words for the person who wrote it; null if nothing is. */

@@ -53,14 +53,20 @@ export interface PoolReport {
 
 export type Progress = (keys: number) => void
 
+/** What there is to be in the copy: all that is in the original, but for the shards of pools. */
+export interface Wanted {
+  documents: ReadonlyMap<string, string>
+  /** Those of the original. */
+  pools: readonly CopiedPool[]
+}
+
 export async function copyAll(
   original: Original,
   copy: Copy,
-  documents: ReadonlyMap<string, string>,
+  { documents, pools }: Wanted,
   progress: Progress,
 ): Promise<void> {
   const { instant, lastToken } = original
-  const pools = await original.pools()
   await copy.begin({ instant, lastToken, documents, pools, slots: await original.slots() })
   let done = 0
   for (const pool of pools) {
@@ -101,7 +107,7 @@ export async function survey(original: Original, progress: Progress): Promise<Po
 export async function compare(
   original: Original,
   copy: Original,
-  documents: ReadonlyMap<string, string>,
+  { documents, pools }: Wanted,
   progress: Progress,
 ): Promise<Comparison> {
   const differences = differingDocuments(documents, await copy.documents())
@@ -112,7 +118,7 @@ export async function compare(
   const progressOfPool: Progress = (keys) => {
     progress((done += keys))
   }
-  for (const pool of await original.pools()) {
+  for (const pool of pools) {
     const other = others.get(pool.name)
     others.delete(pool.name)
     const mine = await digestOf(original.keys(pool), progressOfPool)

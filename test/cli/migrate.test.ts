@@ -29,7 +29,8 @@ async function compared(directory: string, other: string): Promise<Comparison> {
   const now = new SystemClock().now()
   const [original, copy] = [directory, other].map((one) => EmbeddedOriginal.open(one, now))
   try {
-    return await compare(original!, copy!, await original!.documents(), () => undefined)
+    const [documents, pools] = [await original!.documents(), await original!.pools()]
+    return await compare(original!, copy!, { documents, pools }, () => undefined)
   } finally {
     await original!.close()
     await copy!.close()
@@ -87,6 +88,63 @@ suite('there and back', () => {
     assert.match(all, /pool more should not be there/)
     assert.match(all, /what is kept as .* is not the same/)
     assert.equal(differences.length, 5, all)
+  })
+
+  test('pools get other numbers of shards, and their holders notice nothing', async () => {
+    const withShards = (all: object[], ...numbers: number[]): object[] => {
+      const pools = numbers.values()
+      return all.map((one) => {
+        if (!('policy' in one)) return one
+        return { ...one, policy: { ...(one.policy as object), shards: pools.next().value } }
+      })
+    }
+    const parts = (prefix: string): number[] =>
+      ['1', '2', '3'].map((uid) => {
+        const keys = redis.cli('keys', `${prefix}:{${uid}*}:rows`).split('\n')
+        return new Set(keys.filter((key) => key !== '')).size
+      })
+    await migrated(SOURCE, redis.url, '--to-prefix', 'four', '--shards', 'default=4,llm=3')
+    assert.deepEqual(parts('four'), [4, 3, 0])
+    let native: Leased
+    let now = holders
+    {
+      await using server = await Server.start(...inRedis('four'))
+      assert.deepEqual(await server.tell(), withShards(told, 4, 1, 3))
+      await goesOn(server, now)
+      native = await server.lease('llm', { holder: 'of Redis' })
+      now = {
+        ...now,
+        toRelease: await server.lease('llm'),
+        disabledUnder: await server.lease('llm'),
+      }
+      await server.done('PATCH', `/pools/llm/keys/${now.disabledUnder.keyId}`, { disabled: true })
+      await server.stop()
+    }
+    const moves = [
+      ...['--from-prefix', 'four', '--to-prefix', 'eight'],
+      '--shards',
+      'default=1,llm=8',
+    ]
+    await migrated(redis.url, redis.url, ...moves)
+    assert.deepEqual(parts('eight'), [1, 8, 0])
+    {
+      await using server = await Server.start(...inRedis('eight'))
+      await goesOn(server, now)
+      assert.equal((await server.renew('llm', native)).body.leaseId, native.leaseId)
+      now = {
+        ...now,
+        toRelease: await server.lease('llm'),
+        disabledUnder: await server.lease('llm'),
+      }
+      await server.done('PATCH', `/pools/llm/keys/${now.disabledUnder.keyId}`, { disabled: true })
+      await server.stop()
+    }
+    const directory = join(FOLDER, 'from shards')
+    await migrated(redis.url, directory, '--from-prefix', 'eight')
+    await using server = await Server.start('--data-dir', directory)
+    await goesOn(server, now)
+    assert.deepEqual((await server.release('llm', native)).body, { released: true })
+    await server.stop()
   })
 
   test('holders go on with the ids that they have, wherever their leases go', async () => {
@@ -205,6 +263,21 @@ suite('what is refused', () => {
       () => ['--from', SOURCE, '--to', 'http://:secret@host'],
       2,
       /--to: not a URL like redis:/,
+    ],
+    [
+      'shards that are no number of them',
+      () => ['--from', SOURCE, '--to', redis.url, '--shards', 'llm=65'],
+      2,
+      /--shards must be pools with 1 to 64, like llm=4,seats=1, not "llm=65"/,
+    ],
+    [
+      'shards of a pool that is not there',
+      () => [
+        ...['--from', SOURCE, '--to', redis.url, '--shards', 'lmm=4'],
+        ...['--encryption-key-file', KEY_FILE],
+      ],
+      2,
+      /--shards: there is no pool "lmm" in what is copied/,
     ],
     [
       'a prefix of a directory',

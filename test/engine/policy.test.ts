@@ -14,6 +14,7 @@ test('the defaults are those of the specification', () => {
     failureCooldownMs: 30_000,
     maxFailureCooldownMs: 3_600_000,
     maxKeys: 10_000_000,
+    shards: 1,
   })
   assert.equal(contradiction(DEFAULT_POLICY), null)
 })

@@ -38,7 +38,9 @@ async function soak(): Promise<boolean> {
   let token = 0
   for (let round = 0; sum.leases < wanted; round++) {
     const count = Math.min(LEASES_A_TRIAL, wanted - sum.leases)
-    const trial = await tryServer([served.port], count, seed + round, token)
+    const trial = await tryServer([served.port], count, seed + round, {
+      tokenBefore: token,
+    })
     token = trial.highestToken
     sum.leases += trial.leases
     sum.certain += trial.certain

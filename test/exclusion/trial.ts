@@ -13,15 +13,18 @@ export interface Trial extends Verdict {
   highestToken: number
 }
 
-/** The servers are one to their callers. `tokenBefore` is the highest token of trials before this one. */
+/**
+ * The servers are one to their callers. `tokenBefore` is the highest token of trials before this one; pools but the
+ * default one have so many shards.
+ */
 export async function tryServer(
   ports: readonly number[],
   leases: number,
   seed: number,
-  tokenBefore = 0,
+  { tokenBefore = 0, shards = 1 } = {},
 ): Promise<Trial> {
   const random = new SeededRandom(seed)
-  const world = new World(ports, new History(tokenBefore), leases)
+  const world = new World(ports, new History(tokenBefore), leases, shards)
   await world.begin()
   const callers = Array.from(
     { length: CALLERS },

@@ -86,13 +86,17 @@ export class World {
   readonly #ports: readonly number[]
   #connections = 0
   readonly history: History
-  readonly pools = POOLS.map(({ name, keys, policy }) => new Pool(name, keys, policy))
+  readonly pools: readonly Pool[]
   readonly acts = new Map<Act, number>()
   readonly #enough: number
   #number = 0
   #steps = 0
 
-  constructor(ports: readonly number[], history: History, enough: number) {
+  constructor(ports: readonly number[], history: History, enough: number, shards: number) {
+    this.pools = POOLS.map(({ name, keys, policy }) => {
+      // The default pool was there before.
+      return new Pool(name, keys, name === 'default' ? policy : { ...policy, shards })
+    })
     this.#ports = ports
     this.history = history
     this.#enough = enough

@@ -9,8 +9,15 @@ import { RedisServer } from '../support/redis.ts'
 const PATIENCE = { timeout: 180_000 }
 const LEASES = 8000
 
-for (const count of [1, 3]) {
-  test(`${LEASES} leases from ${count} servers over Redis`, PATIENCE, async (t) => {
+const TRIALS = [
+  { count: 1, shards: 1 },
+  { count: 3, shards: 1 },
+  { count: 3, shards: 4 },
+]
+
+for (const { count, shards } of TRIALS) {
+  const what = `${LEASES} leases from ${count} servers over Redis, pools of ${shards} shards`
+  test(what, PATIENCE, async (t) => {
     await using redis = await RedisServer.start()
     await using stack = new AsyncDisposableStack()
     const ports: number[] = []
@@ -18,7 +25,7 @@ for (const count of [1, 3]) {
       ports.push(stack.use(await startTried(`--redis=${redis.url}`)).port)
     }
     const seed = Date.now()
-    const { faults, certain, acts } = await tryServer(ports, LEASES, seed)
+    const { faults, certain, acts } = await tryServer(ports, LEASES, seed, { shards })
     const found = faults.slice(0, 5).map(({ detail }) => detail)
     assert.equal(faults.length, 0, [`seed ${seed}`, ...found].join('\n'))
     assert.deepEqual(new Set(ACTS).difference(acts), new Set(), 'all was tried')

@@ -5,6 +5,7 @@ import type { RedisServer } from '../support/redis.ts'
 import { serveOn } from '../support/redis.ts'
 import type { TestServer } from '../support/server.ts'
 import {
+  countFallen,
   countLost,
   countTwice,
   empty,
@@ -12,6 +13,7 @@ import {
   LeaseLoad,
   longestSilenceMs,
   nowMs,
+  POOL,
   until,
 } from './lease-load.ts'
 
@@ -27,6 +29,8 @@ export interface Trial {
   lost: number
   /** Keys of which two leases were answered while both lasted. */
   twice: number
+  /** Fencing tokens that were not above those before them. */
+  fallen: number
   /** The longest time without an answer after the end, each round. */
   unavailableMs: number[]
   refused: Map<string, number>
@@ -40,11 +44,13 @@ export async function tryFailovers(
   rounds: number,
   replicas: 0 | 1,
   end: End = 'killed',
+  shards = 1,
 ): Promise<Trial> {
   await using cluster = await RedisCluster.start()
   await using server = await serveOn(cluster.urls, { replicas })
-  const trial: Trial = { answered: 0, lost: 0, twice: 0, unavailableMs: [], refused: new Map() }
-  for (let round = 0; round < rounds; round++) await tryOne(cluster, server, end, trial)
+  const counts = { answered: 0, lost: 0, twice: 0, fallen: 0 }
+  const trial: Trial = { ...counts, unavailableMs: [], refused: new Map() }
+  for (let round = 0; round < rounds; round++) await tryOne(cluster, server, end, shards, trial)
   return trial
 }
 
@@ -52,10 +58,12 @@ async function tryOne(
   cluster: RedisCluster,
   server: TestServer,
   end: End,
+  shards: number,
   trial: Trial,
 ): Promise<void> {
-  await fill(server, KEYS_A_ROUND)
-  const load = new LeaseLoad(server)
+  const pool = shards === 1 ? POOL : '/v1/pools/sharded'
+  await fill(server, KEYS_A_ROUND, undefined, { pool, shards })
+  const load = new LeaseLoad(server, pool)
   const primary = cluster.primaryOf(cluster.poolKey())
   let endAt = 0
   try {
@@ -80,11 +88,12 @@ async function tryOne(
   trial.unavailableMs.push(longestSilenceMs(granted, endAt))
   trial.answered += granted.length
   trial.twice += countTwice(granted)
-  trial.lost += await countLost(server, granted)
+  trial.fallen += countFallen(granted)
+  trial.lost += await countLost(server, granted, pool)
   for (const [code, times] of refused) {
     trial.refused.set(code, (trial.refused.get(code) ?? 0) + times)
   }
-  await empty(server)
+  await empty(server, pool)
 }
 
 async function wake(cluster: RedisCluster, primary: RedisServer): Promise<void> {

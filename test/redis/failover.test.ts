@@ -8,8 +8,8 @@ const ROUNDS = 2
 
 suite('a primary is killed whose replica does not hear of the last changes', PATIENCE, () => {
   test('what was answered is there, where answers wait for the replica', async (t) => {
-    const { answered, lost, twice, unavailableMs } = await tryFailovers(ROUNDS, 1)
-    assert.deepEqual({ lost, twice }, { lost: 0, twice: 0 })
+    const { answered, lost, twice, fallen, unavailableMs } = await tryFailovers(ROUNDS, 1)
+    assert.deepEqual({ lost, twice, fallen }, { lost: 0, twice: 0, fallen: 0 })
     assert(answered > 100, `${answered} were answered`)
     t.diagnostic(`${answered} leases; nothing for ${unavailableMs.map(Math.round).join(', ')} ms`)
   })
@@ -20,12 +20,19 @@ suite('a primary is killed whose replica does not hear of the last changes', PAT
   })
 })
 
+test('so it is in a pool of which each primary has a shard', PATIENCE, async (t) => {
+  const { answered, lost, twice, fallen } = await tryFailovers(ROUNDS, 1, 'killed', 3)
+  assert.deepEqual({ lost, twice, fallen }, { lost: 0, twice: 0, fallen: 0 })
+  assert(answered > 100, `${answered} were answered`)
+  t.diagnostic(`${answered} leases`)
+})
+
 test(
   'a primary sleeps while another takes its place, and wakes as if it had it still',
   PATIENCE,
   async (t) => {
-    const { answered, lost, twice, unavailableMs } = await tryFailovers(1, 1, 'stopped')
-    assert.deepEqual({ lost, twice }, { lost: 0, twice: 0 })
+    const { answered, lost, twice, fallen, unavailableMs } = await tryFailovers(1, 1, 'stopped')
+    assert.deepEqual({ lost, twice, fallen }, { lost: 0, twice: 0, fallen: 0 })
     assert(answered > 100, `${answered} were answered`)
     t.diagnostic(`${answered} leases; nothing for ${unavailableMs.map(Math.round).join()} ms`)
   },

@@ -207,8 +207,8 @@ suite('Redis', () => {
 
   test('with the data of a newer version is left alone', async () => {
     await using redis = await RedisServer.start()
-    redis.cli('hset', 'test:{all}:meta', 'format', '3')
-    await assert.rejects(serveOn([redis.url]), /format 3, and this version reads 1 and 2/)
+    redis.cli('hset', 'test:{all}:meta', 'format', '4')
+    await assert.rejects(serveOn([redis.url]), /format 4, and this version reads 1 to 3/)
     assert.equal(redis.cli('dbsize'), '1')
   })
 

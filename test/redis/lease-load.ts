@@ -9,7 +9,9 @@ const PATIENCE_MS = 30_000
 export interface Granted {
   leaseId: string
   keyId: string
-  /** When the answer came: `nowMs`. */
+  fencingToken: number
+  /** When it was asked for, and when the answer came: `nowMs`. */
+  askedAt: number
   at: number
 }
 
@@ -30,8 +32,8 @@ export class LeaseLoad implements Loaded {
   readonly #workers: Promise<void>[]
   #isOver = false
 
-  constructor(server: TestServer) {
-    this.#workers = Array.from({ length: WORKERS }, () => this.#work(server))
+  constructor(server: TestServer, pool = POOL) {
+    this.#workers = Array.from({ length: WORKERS }, () => this.#work(server, pool))
   }
 
   get lastAt(): number {
@@ -43,12 +45,13 @@ export class LeaseLoad implements Loaded {
     await Promise.all(this.#workers)
   }
 
-  async #work(server: TestServer): Promise<void> {
+  async #work(server: TestServer, pool: string): Promise<void> {
     while (!this.#isOver) {
-      const { status, body } = await server.ask('POST', `${POOL}/leases`, json({}))
+      const askedAt = nowMs()
+      const { status, body } = await server.ask('POST', `${pool}/leases`, json({}))
       if (status === 201) {
-        const { leaseId, keyId } = body as Granted
-        this.granted.push({ leaseId, keyId, at: nowMs() })
+        const { leaseId, keyId, fencingToken } = body as Granted
+        this.granted.push({ leaseId, keyId, fencingToken, askedAt, at: nowMs() })
       } else {
         const { code } = body as { code: string }
         this.refused.set(code, (this.refused.get(code) ?? 0) + 1)
@@ -63,29 +66,35 @@ export async function fill(
   server: TestServer,
   count: number,
   leaseTtlMs = 3_600_000,
+  { pool = POOL, shards = 1 } = {},
 ): Promise<string[]> {
-  const policy = json({ keyLifetimeMs: null, leaseTtlMs })
-  await until(async () => (await server.ask('PUT', POOL, policy)).status === 200)
+  const policy = json({ keyLifetimeMs: null, leaseTtlMs, shards })
+  await until(async () => (await server.ask('PUT', pool, policy)).status < 300)
   const create = json({ count })
   let made: unknown
   await until(async () => {
-    const { status, body } = await server.ask('POST', `${POOL}/keys`, create)
+    const { status, body } = await server.ask('POST', `${pool}/keys`, create)
     made = body
     return status === 201
   })
   return (made as { keyIds: string[] }).keyIds
 }
 
-export async function empty(server: TestServer): Promise<void> {
-  await until(async () => (await server.ask('DELETE', `${POOL}?force=true`)).status === 204)
+/** One that is gone already is so too. */
+export async function empty(server: TestServer, pool = POOL): Promise<void> {
+  await until(async () => [204, 404].includes(await server.status('DELETE', `${pool}?force=true`)))
 }
 
 /** Of the leases how many the server does not know any more. */
-export async function countLost(server: TestServer, granted: readonly Granted[]): Promise<number> {
+export async function countLost(
+  server: TestServer,
+  granted: readonly Granted[],
+  pool = POOL,
+): Promise<number> {
   let lost = 0
   for (const { leaseId } of granted) {
     await until(async () => {
-      const { status } = await server.ask('GET', `${POOL}/leases/${leaseId}`)
+      const { status } = await server.ask('GET', `${pool}/leases/${leaseId}`)
       if (status !== 200 && status !== 404 && status !== 410) return false
       if (status !== 200) lost++
       return true
@@ -103,6 +112,21 @@ export function longestSilenceMs(granted: readonly Granted[], from: number): num
 /** Keys of which two leases were answered, where none has ended. */
 export function countTwice(granted: readonly Granted[]): number {
   return granted.length - new Set(granted.map(({ keyId }) => keyId)).size
+}
+
+/** Leases whose token is not above that of each which was answered before they were asked for. */
+export function countFallen(granted: readonly Granted[]): number {
+  const byAnswer = granted.toSorted((a, b) => a.at - b.at)
+  let highest = 0
+  let answered = 0
+  let fallen = 0
+  for (const { askedAt, fencingToken } of granted.toSorted((a, b) => a.askedAt - b.askedAt)) {
+    for (; byAnswer[answered]!.at < askedAt; answered++) {
+      highest = Math.max(highest, byAnswer[answered]!.fencingToken)
+    }
+    if (fencingToken <= highest) fallen++
+  }
+  return fallen
 }
 
 export async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {

@@ -19,7 +19,7 @@ after(async () => {
 })
 
 /** An answer waits for the replica, too. */
-const open: OpenStore = (...opening) => openTestStore(cluster.urls, 1, stores, ...opening)
+const open: OpenStore = (...opening) => openTestStore(cluster.urls, 1, stores, 1, ...opening)
 
 conformance('Redis store in a cluster', open, { modelRuns: 20, traits: REDIS_TRAITS })
 eventsAndStorms('Redis store in a cluster', open)

@@ -18,7 +18,7 @@ after(async () => {
   await redis[Symbol.asyncDispose]()
 })
 
-const open: OpenStore = (...opening) => openTestStore([redis.url], 0, stores, ...opening)
+const open: OpenStore = (...opening) => openTestStore([redis.url], 0, stores, 1, ...opening)
 
 conformance('Redis store', open, { modelRuns: 100, traits: REDIS_TRAITS })
 eventsAndStorms('Redis store', open)

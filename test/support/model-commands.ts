@@ -47,6 +47,7 @@ const policy = fc
     failureCooldownMs: durationMs,
     maxFailureCooldownMs: restMs,
     maxKeys: fc.oneof(fc.constant(5), fc.constant(LIMITS.maxTotalKeys)),
+    shards: fc.constant(1),
   })
   .map((drawn): Policy => ({
     ...drawn,

@@ -7,6 +7,7 @@ import {
   type PoolCounts,
   type Result,
 } from '../../src/engine/operations.ts'
+import { shardOfKey } from '../../src/store/redis/layout.ts'
 import {
   after,
   currentLease,
@@ -78,12 +79,14 @@ export function revokeLeases(
   { holder, limit, grantedBy: by }: Extract<Operation, { op: 'revokeLeases' }>,
   told: Result,
   now: number,
+  shards: number,
 ): Answers['revokeLeases'] {
   assert('revoked' in told, `refused: ${JSON.stringify(told)}`)
   const grantedBy = by ?? now
+  const shardOf = ({ key }: ModelLease): number => shardOfKey(key.id, shards)
   const oldestFirst = held(pool, holder, now)
     .filter(({ grantedAt }) => grantedAt <= grantedBy)
-    .sort((a, b) => a.fencingToken - b.fencingToken)
+    .sort((a, b) => shardOf(a) - shardOf(b) || a.fencingToken - b.fencingToken)
   // How far it comes in one call is its own affair, for it looks at leases that are over as well.
   assert(told.revoked <= limit)
   assert(told.more || told.revoked === oldestFirst.length, 'it has missed some')

@@ -189,7 +189,8 @@ function isPrimary(node: RedisServer): boolean {
 function isWell(node: RedisServer): boolean {
   if (!node.cli('cluster', 'info').includes('cluster_state:ok')) return false
   const replication = node.cli('info', 'replication')
-  return replication.includes('role:master')
-    ? /connected_slaves:[1-9]/.test(replication)
-    : replication.includes('master_link_status:up')
+  if (!replication.includes('role:master')) return replication.includes('master_link_status:up')
+  // A replica may be connected before the nodes have told each other whose it is.
+  const known = node.cli('cluster', 'replicas', node.cli('cluster', 'myid'))
+  return known !== '' && /connected_slaves:[1-9]/.test(replication)
 }

@@ -10,19 +10,23 @@ export const REDIS_TRAITS: Traits = {
   oneCounter: false,
   limitsAllKeys: false,
   remembersGonePools: false,
+  shards: 1,
 }
 
-/** A store in virtual time, apart from all `stores` before it, to which it is added. */
+/** A store in virtual time whose pools have so many shards, apart from all `stores` before it, to which it is added. */
 export async function openTestStore(
   urls: readonly string[],
   replicas: number,
   stores: RedisStore[],
+  shards: number,
   ...[{ maxPools, history }, clock, random, events]: Parameters<OpenStore>
 ): Promise<RedisStore> {
   const connection = new Connection(linksTo(parseAddress(urls)), replicas)
   const layout = new Layout(`test${String(stores.length)}`)
   const options = { connection, layout, maxPools, clock, random, follow: null, history }
   const store = new RedisStore(options, events)
+  const putPool = store.putPool.bind(store)
+  store.putPool = (name, policy) => putPool(name, { ...policy, shards })
   stores.push(store)
   await store.start()
   return store

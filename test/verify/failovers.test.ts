@@ -12,6 +12,15 @@ suite('histories over failovers', { timeout: 180_000 }, () => {
     t.diagnostic(`${operations} operations, ${unknown} of unknown outcome`)
   })
 
+  test('so they are in a pool of which each primary has a shard', async (t) => {
+    const seed = Date.now()
+    const trial = await verifyFailovers(1, 1, seed, { shards: 3 })
+    const { operations, unknown, wrong, undecided } = trial
+    assert.deepEqual([wrong[0] ?? [], undecided], [[], 0], `seed ${seed}`)
+    assert(operations > 200, `${operations} operations`)
+    t.diagnostic(`${operations} operations, ${unknown} of unknown outcome`)
+  })
+
   test('are found out where they do not', async () => {
     const { wrong } = await verifyFailovers(1, 0, 1)
     assert(wrong.length > 0)

@@ -82,20 +82,22 @@ export async function verifyFailovers(
   rounds: number,
   replicas: 0 | 1,
   seed: number,
-  onPool?: (trial: Trial) => void,
+  { onPool, shards = 1 }: { onPool?: (trial: Trial) => void; shards?: number } = {},
 ): Promise<Trial> {
+  const pool = shards === 1 ? 'default' : 'sharded'
+  const path = `/v1/pools/${pool}`
   const random = new SeededRandom(seed)
   const trial = newTrial()
   await using cluster = await RedisCluster.start()
   await using server = await serveOn(cluster.urls, { replicas })
   for (let round = 0; round < rounds; round++) {
     const history: Operation[] = []
-    const keyIds = await fill(server, KEYS, LEASE_TTL_MS)
+    const keyIds = await fill(server, KEYS, LEASE_TTL_MS, { pool: path, shards })
     let isOver = false
     const work = Promise.all(
       Array.from({ length: CALLERS }, () => {
         const own = new SeededRandom(random.uint32())
-        return new Caller(server.port, 'default', keyIds, own, history).work(() => isOver)
+        return new Caller(server.port, pool, keyIds, own, history).work(() => isOver)
       }),
     )
     try {
@@ -107,7 +109,7 @@ export async function verifyFailovers(
     trial.faults++
     judge(history, trial)
     onPool?.(trial)
-    await empty(server)
+    await empty(server, path)
   }
   return trial
 }

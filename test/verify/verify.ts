@@ -32,7 +32,7 @@ console.log(`seed ${seed}`)
 using scratch = new Scratch()
 const ofKills = { kills, seed, dataDir: scratch.dataDir(), loadMs: LOAD_MS, onPool: tell }
 const trials = [await verifyKills(ofKills)]
-if (failovers > 0) trials.push(await verifyFailovers(failovers, 1, seed, tell))
+if (failovers > 0) trials.push(await verifyFailovers(failovers, 1, seed, { onPool: tell }))
 for (const { wrong, undecided } of trials) {
   for (const history of wrong.slice(0, 3)) console.log(JSON.stringify(history))
   if (wrong.length + undecided > 0) process.exitCode = 1

@@ -27,6 +27,9 @@ What is there and not in the file stays. A second time changes nothing.`,
   run,
 }
 
+/** A pool that is there has the shards that it has. */
+type Wanted = Omit<Policy, 'shards'> & { shards: number | undefined }
+
 interface Change {
   pool: string
   action: 'create' | 'change' | 'none'
@@ -74,8 +77,8 @@ function readFile(file: string): string {
   }
 }
 
-/** The whole policy of each pool. @throws ConfigError that names the place. */
-function readPools(whole: unknown, file: string): Map<string, Policy> {
+/** The whole policy of each pool, but for `shards` where nothing is said of them. @throws ConfigError that names the place. */
+function readPools(whole: unknown, file: string): Map<string, Wanted> {
   if (!isObject(whole) || !isObject(whole.pools))
     throw new ConfigError(`${file} must have "pools", with the pools by their names below it`)
   const other = Object.keys(whole).find((name) => name !== 'pools')
@@ -90,7 +93,7 @@ function readPools(whole: unknown, file: string): Map<string, Policy> {
         )
       if (policy !== null && !isObject(policy))
         throw new ConfigError(`${place} must have the fields of a policy below it`)
-      return [name, { ...DEFAULT_POLICY, ...readPolicy(policy ?? {}, place) }]
+      return [name, { ...DEFAULT_POLICY, shards: undefined, ...readPolicy(policy ?? {}, place) }]
     }),
   )
 }
@@ -112,8 +115,9 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function changeOf(pool: string, found: Policy | null, wanted: Policy): Change {
+function changeOf(pool: string, found: Policy | null, asked: Wanted): Change {
   const from = found ?? DEFAULT_POLICY
+  const wanted = { ...asked, shards: asked.shards ?? from.shards }
   const fields = POLICY_FIELDS.filter((field) => from[field] !== wanted[field]).map((field) => ({
     field,
     from: from[field],

@@ -16,15 +16,18 @@ const HELP: Record<Field, string> = {
   failureCooldownMs: 'rest after a failure, doubled with each in a row',
   maxFailureCooldownMs: 'the longest of those',
   maxKeys: 'keys that the pool may hold',
+  shards: 'parts that Redis keeps its keys in, fixed when the pool is made',
 }
 const NULLABLE: readonly Field[] = ['keyLifetimeMs', 'maxLeaseTotalMs']
+/** Numbers, not durations. */
+const COUNTS: readonly Field[] = ['maxKeys', 'shards']
 
 export const POLICY_FIELDS = Object.keys(DEFAULT_POLICY) as Field[]
 
 export const POLICY_FLAGS: Record<string, Flag> = Object.fromEntries(
   POLICY_FIELDS.map((field) => [
     flagOf(field),
-    { placeholder: field === 'maxKeys' ? 'NUMBER' : 'DURATION', help: HELP[field] },
+    { placeholder: COUNTS.includes(field) ? 'NUMBER' : 'DURATION', help: HELP[field] },
   ]),
 )
 
@@ -55,23 +58,22 @@ export function readPolicy(fields: object, place: string): Partial<Policy> {
 /** As the server wants it, which checks ranges. */
 function readField(field: Field, value: unknown, place: string): number | null {
   const isNullable = NULLABLE.includes(field)
+  const isCount = COUNTS.includes(field)
   if (isNullable && (value === null || value === 'never')) return null
   if (typeof value === 'number' && Number.isInteger(value)) return value
   const text = typeof value === 'string' ? value : ''
-  const number =
-    /^\d{1,15}$/.test(text) && (field === 'maxKeys' || text === '0') ? Number(text) : undefined
-  const read = number ?? (field === 'maxKeys' ? undefined : durationMs(text))
+  const number = /^\d{1,15}$/.test(text) && (isCount || text === '0') ? Number(text) : undefined
+  const read = number ?? (isCount ? undefined : durationMs(text))
   if (read !== undefined) return read
   const never = isNullable ? ', or never' : ''
-  const must =
-    field === 'maxKeys' ? 'a whole number' : `a duration like 500ms, 60s, 5m or 1h${never}`
+  const must = isCount ? 'a whole number' : `a duration like 500ms, 60s, 5m or 1h${never}`
   throw new ConfigError(`${place} must be ${must}, not ${JSON.stringify(value)}`)
 }
 
 /** The same the other way: the longest unit that a duration is a whole number of. */
 export function policyText(field: Field, value: number | null): string {
   if (value === null) return 'never'
-  if (field === 'maxKeys' || value === 0) return String(value)
+  if (COUNTS.includes(field) || value === 0) return String(value)
   const units: [number, string][] = [
     [3_600_000, 'h'],
     [60_000, 'm'],

@@ -1,6 +1,6 @@
 /** Pools and their policies. */
 import { Type } from 'typebox'
-import { MAX_KEYS_PER_POOL } from '../../engine/policy.ts'
+import { MAX_KEYS_PER_POOL, MAX_SHARDS } from '../../engine/policy.ts'
 import { body, Duration, Instant, nullable, Page, PoolParams, Rest, type Route } from './common.ts'
 
 const fields = {
@@ -13,6 +13,12 @@ const fields = {
   failureCooldownMs: Rest,
   maxFailureCooldownMs: Rest,
   maxKeys: Type.Integer({ minimum: 1, maximum: MAX_KEYS_PER_POOL }),
+  shards: Type.Integer({
+    minimum: 1,
+    maximum: MAX_SHARDS,
+    description:
+      'parts that Redis keeps its keys in, fixed when the pool is made; a PUT without it leaves it as it is',
+  }),
 }
 
 const Policy = Type.Object(fields, { title: 'Policy' })
@@ -65,7 +71,7 @@ export const pools = {
     method: 'PUT',
     url: '/v1/pools/:pool',
     scopes: ['pools:write'],
-    errors: ['invalid_pool_name', 'invalid_policy', 'too_many_pools'],
+    errors: ['invalid_pool_name', 'invalid_policy', 'shards_fixed', 'too_many_pools'],
     headers: { 201: ['Location'] },
     schema: {
       summary: 'Make a pool, or replace its policy',
@@ -78,7 +84,7 @@ export const pools = {
     method: 'PATCH',
     url: '/v1/pools/:pool',
     scopes: ['pools:write'],
-    errors: ['pool_not_found', 'invalid_policy'],
+    errors: ['pool_not_found', 'invalid_policy', 'shards_fixed'],
     schema: {
       summary: "Change a pool's policy",
       params: PoolParams,

@@ -345,10 +345,12 @@ function policyOf(policy) {
     element('dd', {}, policy[field] === null ? 'no end' : duration(policy[field])),
   ])
   const most = [element('dt', {}, 'Most keys'), element('dd', {}, count(policy.maxKeys))]
+  const shards = [element('dt', {}, 'Shards'), element('dd', {}, count(policy.shards))]
+  const counts = policy.shards > 1 ? [...most, ...shards] : most
   return element(
     'details',
     { className: 'card policy' },
     element('summary', {}, 'Policy'),
-    element('dl', {}, ...lines, ...most),
+    element('dl', {}, ...lines, ...counts),
   )
 }

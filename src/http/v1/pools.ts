@@ -38,7 +38,9 @@ export function poolRoutes(app: FastifyInstance, orchestrator: Orchestrator): vo
         const detail = '1 to 64 of a-z 0-9 . _ - beginning with a letter or digit.'
         return sendProblem(reply, 'invalid_pool_name', detail)
       }
-      const policy = { ...DEFAULT_POLICY, ...request.body }
+      const before = await orchestrator.policy(name)
+      const { shards = before?.shards ?? DEFAULT_POLICY.shards } = request.body
+      const policy = { ...DEFAULT_POLICY, ...request.body, shards }
       const put = await orchestrator.putPool(name, policy)
       if (typeof put === 'object') return sendRefusal(reply, put)
       const pool: Pool = { name, policy }

@@ -1,9 +1,10 @@
 import type { CopiedKey, CopiedPool } from '../../engine/copies.ts'
+import type { Policy } from '../../engine/policy.ts'
 import type { Copy, CopyTerms, Original } from '../migration.ts'
 import type { Address } from './address.ts'
 import type { Connection } from './connection.ts'
 import { copyToWire } from './copied-keys.ts'
-import { FORMAT, Layout } from './layout.ts'
+import { FORMAT, Layout, SHARDS_FORMAT, shardOfKey, tagsOf } from './layout.ts'
 import { connect } from './open.ts'
 import { RedisOriginal } from './original.ts'
 import { RedisError } from './redis-error.ts'
@@ -56,14 +57,17 @@ export class RedisCopy implements Copy {
   }
 
   async begin({ lastToken, documents, pools }: CopyTerms): Promise<void> {
-    const begun = await this.#connection.evaluate(BEGIN_COPY, this.#keys, [FORMAT])
+    const format = pools.some(({ policy }) => policy.shards > 1) ? SHARDS_FORMAT : FORMAT
+    const begun = await this.#connection.evaluate(BEGIN_COPY, this.#keys, [format])
     if (begun === null) throw usedError()
     const [number, left] = begun as [number, string[]]
     this.#number = String(number)
     this.#lastToken = lastToken
     for (const text of left) {
-      const { uid } = JSON.parse(text) as { uid: number }
-      await this.#connection.evaluate(REMOVE_SHARD, this.#layout.shard(uid), ['1'])
+      const { uid, policy } = JSON.parse(text) as { uid: number; policy: Partial<Policy> }
+      for (const tag of tagsOf(uid, policy.shards ?? 1)) {
+        await this.#connection.evaluate(REMOVE_SHARD, this.#layout.shard(tag), ['1'])
+      }
     }
     const lastUid = await this.#giveUids(pools)
     const entries = pools.map(({ name, policy }): [string, string] => {
@@ -77,12 +81,18 @@ export class RedisCopy implements Copy {
 
   async putPool({ name, policy }: CopiedPool): Promise<void> {
     const args = [this.#number, JSON.stringify(policy), this.#lastToken]
-    await this.#put(BEGIN_SHARD, this.#shardOf(name), args)
+    for (const tag of tagsOf(this.#uids.get(name)!, policy.shards)) {
+      await this.#put(BEGIN_SHARD, this.#layout.shard(tag), args)
+    }
   }
 
-  async putKeys({ name }: CopiedPool, keys: readonly CopiedKey[]): Promise<void> {
-    const request = { copy: this.#number, keys: keys.map(copyToWire) }
-    await this.#put(PUT_COPIES, this.#shardOf(name), [JSON.stringify(request)])
+  async putKeys({ name, policy }: CopiedPool, keys: readonly CopiedKey[]): Promise<void> {
+    const tags = tagsOf(this.#uids.get(name)!, policy.shards)
+    const parts = Map.groupBy(keys, ({ keyId }) => tags[shardOfKey(keyId, policy.shards)]!)
+    for (const [tag, keys] of parts) {
+      const request = { copy: this.#number, keys: keys.map(copyToWire) }
+      await this.#put(PUT_COPIES, this.#layout.shard(tag), [JSON.stringify(request)])
+    }
   }
 
   look(instant: number): Promise<Original> {
@@ -102,10 +112,6 @@ export class RedisCopy implements Copy {
   get #keys(): string[] {
     const { meta, pools, names, documents } = this.#layout
     return [meta, pools, names, documents]
-  }
-
-  #shardOf(name: string): string[] {
-    return this.#layout.shard(this.#uids.get(name)!)
   }
 
   /** Pools that were in a Redis keep theirs, for lease ids name it. Returns the last that is given. */

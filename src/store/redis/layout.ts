@@ -1,9 +1,17 @@
 /** Where what is kept in Redis: the names of its keys. */
+import slotOf from 'cluster-key-slot'
+
+const SLOTS = 16_384
+/** Of a key id so many bits, its first 3 digits, say its shard. */
+const ROUTING_BITS = 12
 
 /** Changes when an older program could not read what is written. */
 export const FORMAT = 1
 /** Of data that has, or has had, a history: an older program would go on without telling it. */
 export const HISTORY_FORMAT = 2
+
+/** Of data with a pool of several shards, which an older program would take for a pool of one. */
+export const SHARDS_FORMAT = 3
 
 /** All that a shard of a pool is kept in, in the order in which scripts are given it. */
 const SHARD_PARTS = [
@@ -56,19 +64,54 @@ export class Layout {
     this.documents = `${prefix}:{all}:documents`
   }
 
-  /** All keys of a pool's shard; they are in one slot. */
-  shard(uid: number): string[] {
-    return SHARD_PARTS.map((part) => this.part(uid, part))
+  /** All keys of a pool's shard, by its tag; they are in one slot. */
+  shard(tag: string): string[] {
+    return SHARD_PARTS.map((part) => this.part(tag, part))
   }
 
-  /** Where it is said that the pool may have a key to give. */
-  channel(uid: number): string {
-    return this.part(uid, 'available')
+  /** Where it is said that the shard may have a key to give. */
+  channel(tag: string): string {
+    return this.part(tag, 'available')
   }
 
-  part(uid: number, part: (typeof SHARD_PARTS)[number]): string {
-    return `${this.#prefix}:{${uid.toString(36)}}:${part}`
+  part(tag: string, part: (typeof SHARD_PARTS)[number]): string {
+    return `${this.#prefix}:{${tag}}:${part}`
   }
+}
+
+/** What tells the shards of a pool apart: each lies in another part of the slots, so that they are on as many nodes as can be. */
+export function tagsOf(uid: number, shards: number): string[] {
+  const name = uid.toString(36)
+  if (shards === 1) return [name]
+  const tags: string[] = []
+  for (let number = 0, found = 0; found < shards; number++) {
+    const tag = `${name}.${number.toString(36)}`
+    const shard = shardOfText(tag, shards)
+    if (tags[shard] !== undefined) continue
+    tags[shard] = tag
+    found++
+  }
+  return tags
+}
+
+/** The shard of a key, in whatever pool its id came to be; 0 of what cannot be an id. */
+export function shardOfKey(keyId: string, shards: number): number {
+  const digits = /^[\da-f]{3}/i.exec(keyId)?.[0] ?? '0'
+  return (parseInt(digits, 16) * shards) >> ROUTING_BITS
+}
+
+/** Makes the id of a key of that shard, given as the first 32 bits of a random one. */
+export function routed(word: number, shard: number, shards: number): number {
+  const rest = 32 - ROUTING_BITS
+  const least = Math.ceil((shard << ROUTING_BITS) / shards)
+  const next = Math.ceil(((shard + 1) << ROUTING_BITS) / shards)
+  const bits = least + (((word >>> rest) * (next - least)) >> ROUTING_BITS)
+  return ((bits << rest) | (word & (2 ** rest - 1))) >>> 0
+}
+
+/** The shard of what has no id: evenly, and always the same. */
+export function shardOfText(text: string, shards: number): number {
+  return Math.floor((slotOf(text) * shards) / SLOTS)
 }
 
 /** Names for the keys of a shard in Lua, for the head of a script. */

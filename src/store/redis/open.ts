@@ -1,7 +1,7 @@
 /** Connects to Redis, and looks whether it will do. */
 import type { Address } from './address.ts'
 import { Connection } from './connection.ts'
-import { FORMAT, HISTORY_FORMAT, Layout } from './layout.ts'
+import { FORMAT, Layout, SHARDS_FORMAT } from './layout.ts'
 import { type Links, linksTo } from './links.ts'
 import { RedisError } from './redis-error.ts'
 import { RedisStore, type RedisStoreOptions } from './redis-store.ts'
@@ -99,9 +99,9 @@ export async function checkWhole(connection: Connection, { meta }: Layout): Prom
     )
   }
   if (format === null) throw new RedisError('there are no data in Redis under this prefix.')
-  if (Number(format) === FORMAT || Number(format) === HISTORY_FORMAT) return
+  if (Number(format) >= FORMAT && Number(format) <= SHARDS_FORMAT) return
   throw new RedisError(
-    `what is in Redis is of format ${format}, and this version reads ${String(FORMAT)} and ${String(HISTORY_FORMAT)}: ` +
+    `what is in Redis is of format ${format}, and this version reads ${String(FORMAT)} to ${String(SHARDS_FORMAT)}: ` +
       'start the version that wrote it, or name another --redis-prefix.',
   )
 }

@@ -1,12 +1,11 @@
 import type { CopiedKey, CopiedPool } from '../../engine/copies.ts'
 import { ID_DIGITS } from '../../engine/packed-ids.ts'
-import { DEFAULT_POLICY } from '../../engine/policy.ts'
 import { TOKENS_A_MS } from '../../engine/tables.ts'
 import type { Original } from '../migration.ts'
 import type { Address } from './address.ts'
 import type { Connection } from './connection.ts'
 import { copyFromWire, type WireCopy } from './copied-keys.ts'
-import { Layout } from './layout.ts'
+import { Layout, tagsOf } from './layout.ts'
 import { checkWhole, connect } from './open.ts'
 import { type Entry, Registry } from './registry.ts'
 import { READ_COPIES } from './scripts.ts'
@@ -57,9 +56,9 @@ export class RedisOriginal implements Original {
   static async look(connection: Connection, layout: Layout, instant = 0): Promise<RedisOriginal> {
     const entries = await new Registry(connection, layout, 0, () => null).all()
     let lastToken = Number(await connection.read(layout.meta, 'HGET', 'token'))
-    for (const { uid } of entries) {
-      const token = await connection.read(layout.shard(uid)[0]!, 'HGET', 'token')
-      lastToken = Math.max(lastToken, Number(token))
+    for (const tag of entries.flatMap(({ uid, policy }) => tagsOf(uid, policy.shards))) {
+      const told = await connection.read(layout.part(tag, 'meta'), 'HMGET', 'token', 'reserved')
+      lastToken = Math.max(lastToken, ...(told as (string | null)[]).map(Number))
     }
     const now = instant || Math.max(await timeOf(connection), Math.floor(lastToken / TOKENS_A_MS))
     return new RedisOriginal(connection, layout, entries, now, lastToken)
@@ -74,9 +73,10 @@ export class RedisOriginal implements Original {
   }
 
   async holdsValues(): Promise<boolean> {
-    for (const { uid } of this.#entries.values()) {
-      if ((await this.#connection.read(this.#layout.part(uid, 'digests'), 'EXISTS')) === 1)
-        return true
+    for (const name of this.#entries.keys()) {
+      for (const digests of this.#parts(name, 'digests')) {
+        if ((await this.#connection.read(digests, 'EXISTS')) === 1) return true
+      }
     }
     return false
   }
@@ -84,20 +84,26 @@ export class RedisOriginal implements Original {
   pools(): Promise<CopiedPool[]> {
     const pools = [...this.#entries.values()].map(({ name, policy, uid }) => ({
       name,
-      // One of an older version lacks what was not thought of then.
-      policy: { ...DEFAULT_POLICY, ...policy },
+      policy,
       uid,
     }))
     return Promise.resolve(pools)
   }
 
   async size({ name }: CopiedPool): Promise<number> {
-    return Number(await this.#connection.read(this.#part(name, 'rows'), 'HLEN'))
+    let size = 0
+    for (const rows of this.#parts(name, 'rows')) {
+      size += Number(await this.#connection.read(rows, 'HLEN'))
+    }
+    return size
   }
 
   async *keys({ name }: CopiedPool): AsyncIterable<readonly CopiedKey[]> {
-    const { uid } = this.#entries.get(name)!
-    const shard = this.#layout.shard(uid)
+    const { uid, policy } = this.#entries.get(name)!
+    for (const tag of tagsOf(uid, policy.shards)) yield* this.#keysOf(this.#layout.shard(tag), uid)
+  }
+
+  async *#keysOf(shard: string[], uid: number): AsyncIterable<readonly CopiedKey[]> {
     for (let after: string | undefined; ;) {
       const args = [JSON.stringify({ after, limit: KEYS_A_PAGE })]
       const terms = { onlyReads: true }
@@ -113,8 +119,8 @@ export class RedisOriginal implements Original {
 
   async slots(): Promise<ReadonlySet<number>> {
     const slots = new Set<number>()
-    for (const name of this.#entries.keys()) {
-      const moved = this.#part(name, 'moved')
+    const all = [...this.#entries.keys()].flatMap((name) => this.#parts(name, 'moved'))
+    for (const moved of all) {
       let cursor = '0'
       do {
         const told = await this.#connection.read(moved, 'HSCAN', cursor, 'COUNT', SLOTS_A_PAGE)
@@ -136,8 +142,10 @@ export class RedisOriginal implements Original {
     return Promise.resolve()
   }
 
-  #part(name: string, part: 'rows' | 'moved'): string {
-    return this.#layout.part(this.#entries.get(name)!.uid, part)
+  /** Of each of its shards. */
+  #parts(name: string, part: 'rows' | 'moved' | 'digests'): string[] {
+    const { uid, policy } = this.#entries.get(name)!
+    return tagsOf(uid, policy.shards).map((tag) => this.#layout.part(tag, part))
   }
 }
 

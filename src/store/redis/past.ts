@@ -10,12 +10,13 @@ export async function lookBack(
   results: Result[],
   emptied: number,
   random: Random,
-  shardOf: (uid: number) => Shard,
+  shardOf: (uid: number, keyId: string) => Shard,
 ): Promise<void> {
   for (const [place, operation] of operations.entries()) {
     if (operation.op !== 'history' || !isMissing(results[place]!)) continue
     for (let uid: number | undefined = emptied; uid !== undefined;) {
-      const found = await shardOf(uid).ask(toWire(operation, uid, random), { past: true })
+      const shard = shardOf(uid, operation.keyId)
+      const found = await shard.ask(toWire(operation, shard.place, random), { past: true })
       if (found?.code !== 'key_not_found') {
         if (found !== null) results[place] = fromWire(found, uid)
         break

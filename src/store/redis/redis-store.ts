@@ -3,7 +3,6 @@ import { CHANGE_NAMES, type ChangeName } from '../../engine/changes.ts'
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
 import type { HistoryLimits } from '../../engine/history.ts'
 import type { FoundLease, Operation, PoolCounts, Results } from '../../engine/operations.ts'
-import { packKeyId } from '../../engine/packed-ids.ts'
 import { type Policy, POOL_NAME } from '../../engine/policy.ts'
 import type { Random } from '../../engine/random.ts'
 import { NEVER } from '../../engine/rows.ts'
@@ -15,22 +14,25 @@ import {
   StoreFailure,
   type StoreStats,
 } from '../store.ts'
+import { AllPools } from './all-pools.ts'
+import { AllShards } from './all-shards.ts'
 import type { Connection } from './connection.ts'
-import { type Known, KnownPools } from './known-pools.ts'
-import type { Layout } from './layout.ts'
+import { type Due, type Known, KnownPools } from './known-pools.ts'
+import { type Layout, shardOfKey, tagsOf } from './layout.ts'
 import { lookBack } from './past.ts'
 import { type Entry, Registry } from './registry.ts'
 import { Run } from './run.ts'
 import { PULSE, PUT_DOCUMENT } from './scripts.ts'
 import { type Answer, Shard } from './shard.ts'
+import { Spread } from './spread.ts'
 import { Watches } from './watches.ts'
-import { changeFromWire, foundFromWire } from './wire.ts'
+import { changeFromWire } from './wire.ts'
 
 const PULSE_MS = 1000
 const PULSE_TERMS = { onlyReads: true, patienceMs: PULSE_MS }
 /** Waiters ask for themselves as well, for messages may be lost. */
 const PULSES_A_LOOK = 2
-/** Pools that are settled, or asked, at a time. */
+/** Pools that are settled at a time. */
 const POOLS_AT_A_TIME = 16
 /** After a failure to settle. */
 const TRY_AGAIN_MS = 1000
@@ -59,6 +61,7 @@ export class RedisStore implements Store {
   readonly #registry: Registry
   readonly #watches: Watches
   readonly #known: KnownPools
+  readonly #all: AllPools
   /** The instant that was last announced by `wakeAt`, unless it has come. */
   #announced = NEVER
   readonly #changes = Object.fromEntries(CHANGE_NAMES.map((name) => [name, 0])) as Record<
@@ -88,14 +91,24 @@ export class RedisStore implements Store {
     this.#watches = new Watches(connection.links, layout, this.#registry, (pool) => {
       this.#events.available?.(pool)
     })
-    this.#known = new KnownPools(maxPools)
+    this.#known = new KnownPools(maxPools, clock)
+    const run = (entry: Entry, run: Run): Promise<boolean> => this.#runIn(this.#know(entry), run)
+    const shardsOf = (entry: Entry): readonly Shard[] => this.#know(entry).shards
+    this.#all = new AllPools({
+      registry: this.#registry,
+      connection,
+      layout,
+      random,
+      run,
+      shardsOf,
+    })
   }
 
   /** From now on it looks after all pools, and tells how Redis is. */
   async start(): Promise<void> {
     await this.#pulse()
     if (this.#history !== undefined) await this.#registry.putHistory(this.#history)
-    for (const entry of await this.#registry.all()) this.#fallsDue(this.#know(entry), 0)
+    for (const entry of await this.#registry.all()) this.#known.mayBeDue(this.#know(entry), 0)
     this.#announceDue()
   }
 
@@ -112,7 +125,7 @@ export class RedisStore implements Store {
       }
       const { uid } = entry
       const known = this.#know(entry)
-      if (!(await this.#watched(known.shard.run(run)))) {
+      if (!(await this.#watched(this.#runIn(known, run)))) {
         this.#noteWaits(known, run)
         break
       }
@@ -122,7 +135,9 @@ export class RedisStore implements Store {
       run.move(isAnother && (run.isNew || entry!.emptied === uid))
     }
     if (entry?.emptied !== undefined) {
-      const shardOf = (uid: number): Shard => this.#shardOf(uid, () => undefined)
+      const { shards } = entry.policy
+      const shardOf = (uid: number, keyId: string): Shard =>
+        this.#shardOf(uid, shardOfKey(keyId, shards), tagsOf(uid, shards), () => undefined)
       const { results } = run
       await this.#watched(lookBack(operations, results, entry.emptied, this.#random, shardOf))
     }
@@ -157,7 +172,7 @@ export class RedisStore implements Store {
       const entry = await this.#watched(this.#registry.read(name))
       if (entry === null) return REFUSED.pool_not_found
       if (!force) {
-        const counts = await this.#countsOf(entry)
+        const counts = await this.#watched(this.#all.countsOf(entry))
         if (counts !== null && keysIn(counts) > 0) return REFUSED.pool_not_empty
         if (again) return null
       }
@@ -183,21 +198,12 @@ export class RedisStore implements Store {
     return { pools: page.map(({ name, policy }) => ({ name, policy })), nextCursor }
   }
 
-  async find(digest: string, keyId: string): Promise<FoundLease[]> {
-    const id = packKeyId(keyId)
-    const operation = { op: 'find', digest, ...(id !== null && { id }) }
-    const found = await this.#ofAll(async (entry) => {
-      const result = await this.#know(entry).shard.ask(operation)
-      return result === null ? [] : foundFromWire(result, entry.name)
-    })
-    return found.flat()
+  find(digest: string, keyId: string): Promise<FoundLease[]> {
+    return this.#watched(this.#all.find(digest, keyId))
   }
 
-  async holdsValues(): Promise<boolean> {
-    const found = await this.#ofAll(({ uid }) =>
-      this.#connection.read(this.#layout.part(uid, 'digests'), 'EXISTS'),
-    )
-    return found.includes(1)
+  holdsValues(): Promise<boolean> {
+    return this.#watched(this.#all.holdsValues())
   }
 
   async documents(): Promise<ReadonlyMap<string, string>> {
@@ -218,8 +224,8 @@ export class RedisStore implements Store {
 
   async settle(): Promise<void> {
     this.#announced = NEVER
-    const due = this.#known.takeDue(this.#clock.now(), POOLS_AT_A_TIME)
-    await Promise.all(due.map((known) => this.#settle(known)))
+    const due = this.#known.takeDue(POOLS_AT_A_TIME)
+    await Promise.all(due.map((one) => this.#settle(one)))
     this.#announceDue()
   }
 
@@ -228,11 +234,7 @@ export class RedisStore implements Store {
   }
 
   async stats(pools: number): Promise<StoreStats> {
-    const all = await this.#ofAll(async (entry) => {
-      const counts = await this.#countsOf(entry)
-      return counts === null ? [] : [{ name: entry.name, counts }]
-    })
-    const counted = all.flat()
+    const counted = await this.#watched(this.#all.counts())
     const keys = { available: 0, leased: 0, cooling: 0, disabled: 0 }
     for (const { counts } of counted) {
       for (const state of Object.keys(keys) as (keyof typeof keys)[]) keys[state] += counts[state]
@@ -257,17 +259,32 @@ export class RedisStore implements Store {
     return Promise.resolve()
   }
 
-  #know({ uid, name }: Entry): Known {
+  #know({ uid, name, policy }: Entry): Known {
     const before = this.#known.get(uid)
     if (before !== undefined) return before
-    const shard = this.#shardOf(uid, (answer) => {
-      this.#tell(known, answer)
+    const tags = tagsOf(uid, policy.shards)
+    const shards = tags.map((_, number) => {
+      const shard: Shard = this.#shardOf(uid, number, tags, (answer) => {
+        this.#tell(known, shard, answer)
+      })
+      return shard
     })
-    const known = this.#known.add(name, shard)
+    const known: Known = this.#known.add(uid, name, shards)
     return known
   }
 
-  #shardOf(uid: number, tell: (answer: Answer) => void): Shard {
+  /** As Shard.run. */
+  #runIn({ shards }: Known, run: Run): Promise<boolean> {
+    if (shards.length === 1) return shards[0]!.run(run)
+    return new Spread(new AllShards(shards, this.#random, this.#clock)).run(run)
+  }
+
+  #shardOf(
+    uid: number,
+    shard: number,
+    tags: readonly string[],
+    tell: (answer: Answer) => void,
+  ): Shard {
     const { changed, isHeard = () => true } = this.#events
     const setting = {
       connection: this.#connection,
@@ -275,12 +292,15 @@ export class RedisStore implements Store {
       ownTime: this.#follow === null,
       isHeard: () => changed !== undefined && isHeard(),
     }
-    return new Shard(uid, this.#layout.shard(uid), setting, tell)
+    const shards = tags.length
+    const counter = shards === 1 ? null : this.#layout.part(tags[0]!, 'meta')
+    const keys = this.#layout.shard(tags[shard]!)
+    return new Shard({ uid, shard, shards }, keys, counter, setting, tell)
   }
 
-  #tell(known: Known, { now, earliest, freed, counts, changes }: Answer): void {
+  #tell(known: Known, shard: Shard, { now, earliest, freed, counts, changes }: Answer): void {
     for (const [name, count] of Object.entries(counts)) this.#changes[name as ChangeName] += count
-    if (earliest !== null) this.#fallsDue(known, earliest - now)
+    if (earliest !== null) this.#known.fallsDue(known, shard, earliest - now)
     this.#announceDue()
     if (changes !== undefined)
       this.#events.changed?.(changes.map((change) => changeFromWire(change, known.name)))
@@ -290,13 +310,9 @@ export class RedisStore implements Store {
   /** Whoever waits for a key that is leased through another server is to hear of the end of its lease. */
   #noteWaits(known: Known, { results }: Run): void {
     for (const result of results) {
-      if ('retryAfterMs' in result) this.#fallsDue(known, result.retryAfterMs)
+      if ('retryAfterMs' in result) this.#known.mayBeDue(known, result.retryAfterMs)
     }
     this.#announceDue()
-  }
-
-  #fallsDue(known: Known, inMs: number): void {
-    this.#known.fallsDue(known, this.#clock.now() + Math.max(0, inMs))
   }
 
   #announceDue(): void {
@@ -306,21 +322,14 @@ export class RedisStore implements Store {
     this.#events.wakeAt(due)
   }
 
-  async #settle(known: Known): Promise<void> {
+  async #settle({ known, shard }: Due): Promise<void> {
     try {
-      const inMs = await this.#watched(known.shard.settle())
-      if (inMs === null) this.#known.forget(known.shard.uid)
-      else if (inMs !== Infinity) this.#fallsDue(known, inMs)
+      const inMs = await this.#watched(shard.settle())
+      if (inMs === null) this.#known.forget(known.uid)
+      else if (inMs !== Infinity) this.#known.fallsDue(known, shard, inMs)
     } catch {
-      this.#fallsDue(known, TRY_AGAIN_MS)
+      this.#known.fallsDue(known, shard, TRY_AGAIN_MS)
     }
-  }
-
-  async #countsOf(entry: Entry): Promise<PoolCounts | null> {
-    const run = new Run([{ op: 'describe' }], this.#random)
-    if (await this.#watched(this.#know(entry).shard.run(run))) return null
-    const [result] = run.results
-    return 'counts' in result! ? (result.counts as PoolCounts) : null
   }
 
   async #putDocument(args: string[]): Promise<boolean> {
@@ -329,17 +338,6 @@ export class RedisStore implements Store {
     if (version === null) return false
     if (version === this.#documentsVersion + 1) this.#documentsVersion = version
     return true
-  }
-
-  /** Something of each pool, oldest first. */
-  async #ofAll<T>(ask: (entry: Entry) => Promise<T>): Promise<T[]> {
-    const entries = await this.#watched(this.#registry.all())
-    const answers: T[] = []
-    for (let at = 0; at < entries.length; at += POOLS_AT_A_TIME) {
-      const some = entries.slice(at, at + POOLS_AT_A_TIME)
-      answers.push(...(await this.#watched(Promise.all(some.map(ask)))))
-    }
-    return answers
   }
 
   async #pulse(): Promise<void> {

@@ -1,9 +1,9 @@
 /** The pools that there are, as all servers know them. Names are looked up once, until that proves wrong. */
 import { REFUSED, type Refusal } from '../../engine/errors.ts'
-import { contradiction, type Policy } from '../../engine/policy.ts'
+import { contradiction, DEFAULT_POLICY, type Policy } from '../../engine/policy.ts'
 import type { HistoryLimits } from '../../engine/history.ts'
 import type { Connection } from './connection.ts'
-import { HISTORY_FORMAT, type Layout } from './layout.ts'
+import { HISTORY_FORMAT, type Layout, SHARDS_FORMAT, tagsOf } from './layout.ts'
 import {
   PUT_HISTORY,
   PUT_POOL,
@@ -95,64 +95,99 @@ export class Registry {
       const wrong = contradiction(policy)
       if (wrong !== null) return { code: 'invalid_policy', detail: wrong }
       if (before !== null) {
+        if (policy.shards !== before.policy.shards) return shardsFixed(before.policy)
         if (await this.#replace(before, policy)) return 'replaced'
         continue
       }
       const uid = await this.#create(policy, 0)
       const swapped = await this.#swap(name, null, { uid, version: 1, policy })
       if (swapped === 'done') {
-        await this.#keepHistory(uid)
+        await this.#keepHistory(uid, policy)
         return 'created'
       }
-      await this.#removeShard(uid, true)
+      await this.#removeShards(uid, policy)
       if (swapped === 'full') return REFUSED.too_many_pools
     }
   }
 
   /** Puts an empty pool of its name and policy in its place. False: it has changed meanwhile. */
   async renew(entry: Entry): Promise<boolean> {
-    const token = await this.#connection.read(this.#layout.shard(entry.uid)[0]!, 'HGET', 'token')
-    const uid = await this.#create(entry.policy, Number(token) + TOKENS_OF_THE_LAST_MOMENT)
     const { policy, name } = entry
+    const metas = tagsOf(entry.uid, policy.shards).map((tag) => this.#layout.part(tag, 'meta'))
+    const told = await Promise.all(
+      metas.map((meta) => this.#connection.read(meta, 'HMGET', 'token', 'reserved')),
+    )
+    const token = Math.max(...told.flat().map(Number))
+    const uid = await this.#create(policy, token + TOKENS_OF_THE_LAST_MOMENT)
     const swapped = await this.#swap(name, entry, { uid, version: 1, policy, emptied: entry.uid })
     if (swapped !== 'done') {
-      await this.#removeShard(uid, true)
+      await this.#removeShards(uid, policy)
       return false
     }
-    await this.#keepHistory(uid)
+    await this.#keepHistory(uid, policy)
     const { emptied = '' } = entry
-    await this.#removeShard(entry.uid, true, ['1', this.#now() ?? '', emptied])
+    await this.#removeShards(entry.uid, policy, ['1', this.#now() ?? '', emptied])
     return true
   }
 
   /** False: it has keys, and is to go only if it has none. */
   async remove(entry: Entry, withKeys: boolean): Promise<boolean> {
-    const token = await this.#removeShard(entry.uid, withKeys)
+    const { uid, policy } = entry
+    const token = await (withKeys ? this.#removeShards(uid, policy) : this.#removeEmpty(entry))
     if (token === null) return false
     const { pools, names, meta } = this.#layout
-    const args = [entry.name, entry.text, token === 'gone' ? '0' : token]
+    const args = [entry.name, entry.text, token]
     await this.#connection.evaluate(REMOVE_POOL, [pools, names, meta], args)
     this.#known.delete(entry.name)
     return true
   }
 
-  /** Its last fencing token, or that it is gone already; null: it has keys. */
-  #removeShard(
+  /** Returns the last fencing token of all, 0 if they are gone already. */
+  async #removeShards(
     uid: number,
-    withKeys: boolean,
+    { shards }: Policy,
     emptied: (string | number)[] = [],
-  ): Promise<string | null> {
-    const keys = this.#layout.shard(uid)
-    const args = [withKeys ? '1' : '0', ...emptied]
-    return this.#connection.evaluate(REMOVE_SHARD, keys, args) as Promise<string | null>
+  ): Promise<number> {
+    const removed = tagsOf(uid, shards).map((tag) => this.#removeShard(tag, ['1', ...emptied]))
+    return Math.max(...(await Promise.all(removed)).map((token) => token ?? 0))
+  }
+
+  /**
+   * One after another, the first one last, for it has the counter of tokens; and what was removed is put back if one has
+   * keys. Null: so it was.
+   */
+  async #removeEmpty({ uid, policy, version }: Entry): Promise<number | null> {
+    const tags = tagsOf(uid, policy.shards).reverse()
+    const tokens: number[] = []
+    for (const tag of tags) {
+      const token = await this.#removeShard(tag, ['0'])
+      if (token === null) {
+        for (const [place, before] of tokens.entries()) {
+          await this.#putShard(tags[place]!, 'new', version, policy, before)
+        }
+        await this.#keepHistory(uid, policy)
+        return null
+      }
+      tokens.push(token)
+    }
+    return Math.max(...tokens)
+  }
+
+  /** Its last fencing token, 0 if it is gone already; null: it has keys. */
+  async #removeShard(tag: string, args: (string | number)[]): Promise<number | null> {
+    const token = await this.#connection.evaluate(REMOVE_SHARD, this.#layout.shard(tag), args)
+    return token === null ? null : Number(token === 'gone' ? 0 : token)
   }
 
   async #create(policy: Policy, leastToken: number): Promise<number> {
     const { meta } = this.#layout
+    if (policy.shards > 1) await this.#connection.write(meta, 'HSET', 'format', SHARDS_FORMAT)
     const uid = Number(await this.#connection.write(meta, 'HINCRBY', 'uid', 1))
     const token = Number(await this.#connection.read(meta, 'HGET', 'token'))
-    await this.#putShard(uid, 'new', 1, policy, Math.max(leastToken, token))
-    await this.#keepHistory(uid)
+    const least = Math.max(leastToken, token)
+    const tags = tagsOf(uid, policy.shards)
+    await Promise.all(tags.map((tag) => this.#putShard(tag, 'new', 1, policy, least)))
+    await this.#keepHistory(uid, policy)
     return uid
   }
 
@@ -164,7 +199,7 @@ export class Registry {
     const entries = await this.all()
     for (let at = 0; at < entries.length; at += POOLS_AT_A_TIME) {
       const some = entries.slice(at, at + POOLS_AT_A_TIME)
-      await Promise.all(some.map(({ uid }) => this.#keepHistory(uid)))
+      await Promise.all(some.map(({ uid, policy }) => this.#keepHistory(uid, policy)))
     }
   }
 
@@ -172,18 +207,24 @@ export class Registry {
    * A pool keeps a history as is asked of all: from its beginning, and again once others can see it, for what is asked
    * may have changed meanwhile.
    */
-  async #keepHistory(uid: number): Promise<void> {
+  async #keepHistory(uid: number, { shards }: Policy): Promise<void> {
     const asked = await this.#connection.read(this.#layout.meta, 'HGET', 'history')
     if (typeof asked !== 'string') return
-    const args = [...asked.split(' '), this.#now() ?? '']
-    await this.#connection.evaluate(PUT_SHARD_HISTORY, this.#layout.shard(uid), args)
+    const [version, keptMs, records] = asked.split(' ').map(Number)
+    const args = [version!, keptMs!, Math.ceil(records! / shards), this.#now() ?? '']
+    const kept = tagsOf(uid, shards).map((tag) =>
+      this.#connection.evaluate(PUT_SHARD_HISTORY, this.#layout.shard(tag), args),
+    )
+    await Promise.all(kept)
   }
 
   async #replace(before: Entry, policy: Policy): Promise<boolean> {
     const { uid, emptied, version, name } = before
     const entry = { uid, version: version + 1, policy, ...(emptied !== undefined && { emptied }) }
     if ((await this.#swap(name, before, entry)) !== 'done') return false
-    if ((await this.#putShard(uid, 'old', version + 1, policy, 0)) === 1) return true
+    const tags = tagsOf(uid, policy.shards)
+    const put = tags.map((tag) => this.#putShard(tag, 'old', version + 1, policy, 0))
+    if ((await Promise.all(put)).every((isThere) => isThere === 1)) return true
     // Who removed it has not come to its entry, or never will.
     const left = await this.read(name)
     if (left?.uid === uid) await this.remove(left, true)
@@ -191,15 +232,14 @@ export class Registry {
   }
 
   #putShard(
-    uid: number,
+    tag: string,
     age: 'new' | 'old',
     version: number,
     policy: Policy,
     token: number,
   ): Promise<unknown> {
-    const [meta] = this.#layout.shard(uid)
     const args = [age, version, JSON.stringify(policy), token]
-    return this.#connection.evaluate(PUT_SHARD, [meta!], args)
+    return this.#connection.evaluate(PUT_SHARD, [this.#layout.part(tag, 'meta')], args)
   }
 
   async #swap(
@@ -224,8 +264,16 @@ export class Registry {
     }
     const before = this.#known.get(name)
     if (before?.text === text) return before
-    const entry = { ...(JSON.parse(text) as SavedEntry), name, text }
+    const saved = JSON.parse(text) as SavedEntry
+    // One of an older version lacks what was not thought of then.
+    const entry = { ...saved, policy: { ...DEFAULT_POLICY, ...saved.policy }, name, text }
     this.#known.set(name, entry)
     return entry
   }
+}
+
+function shardsFixed({ shards }: Policy): Refusal {
+  const has = shards === 1 ? '1 shard' : `${String(shards)} shards`
+  const detail = `It has ${has}. Make another pool, or stop all servers and copy it by migrate --shards.`
+  return { code: 'shards_fixed', detail }
 }

@@ -6,6 +6,7 @@ import {
   acquireToWire,
   fromWire,
   leasesFromWire,
+  type Place,
   toWire,
   type WireLease,
   type WireOperation,
@@ -28,10 +29,17 @@ export class Run {
   /** Leases asked for by the call that is under way, where the acquire wants more. */
   #asked: number | null = null
 
-  constructor(operations: readonly Operation[], random: Random) {
+  /** `begun`: an acquire is the rest of one that has got leases elsewhere. */
+  constructor(operations: readonly Operation[], random: Random, begun = false) {
     this.#operations = operations
     this.#random = random
+    if (begun) this.#partial = []
     this.#isWhole = operations.some(({ op }) => op === 'remember')
+  }
+
+  /** What is still to be done, by who does not leave it to one shard. */
+  get rest(): readonly Operation[] {
+    return this.#operations.slice(this.results.length)
   }
 
   get isDone(): boolean {
@@ -44,7 +52,7 @@ export class Run {
   }
 
   /** What comes next, by weight: one operation at least. */
-  take(weight: number, uid: number): { operations: WireOperation[]; weight: number } {
+  take(weight: number, place: Place): { operations: WireOperation[]; weight: number } {
     const operations: WireOperation[] = []
     let taken = 0
     this.#asked = null
@@ -54,7 +62,7 @@ export class Run {
       const own = this.#weigh(operation)
       // One that asks for more than is left can be done in parts only as the last of a call.
       if (!isFirst && own > left) break
-      operations.push(this.#toWire(operation, isFirst, left, uid))
+      operations.push(this.#toWire(operation, isFirst, left, place))
       taken += Math.min(own, left)
       if (taken >= weight && !this.#isWhole) break
     }
@@ -86,9 +94,9 @@ export class Run {
     while (!this.isDone) this.results.push(REFUSED.pool_not_found)
   }
 
-  #toWire(operation: Operation, isFirst: boolean, left: number, uid: number): WireOperation {
+  #toWire(operation: Operation, isFirst: boolean, left: number, place: Place): WireOperation {
     if (operation.op !== 'acquire' || operation.keyId !== undefined) {
-      return toWire(operation, uid, this.#random)
+      return toWire(operation, place, this.#random)
     }
     const got = isFirst ? this.#partial : null
     const count = (operation.count ?? 1) - (got?.length ?? 0)

@@ -24,6 +24,7 @@ const MORE_RULES = ['unblock', 'revoke', 'revoke-leases', 'update', 'remove', 's
 
 /** Does operations on a shard. */
 export const RUN = script(true, ['head', ...RULES, ...MORE_RULES, 'requests', 'tail'])
+export const RESERVE_TOKENS = script(false, ['reserve-tokens'])
 export const PUT_SHARD = script(false, ['put-shard'])
 export const REMOVE_SHARD = script(true, ['remove-shard'])
 export const PUT_POOL = script(false, ['put-pool'])

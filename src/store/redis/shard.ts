@@ -4,11 +4,21 @@ import { READS } from '../../engine/operations.ts'
 import { StoreFailure } from '../store.ts'
 import type { Connection } from './connection.ts'
 import { MAX_WEIGHT, type Run } from './run.ts'
-import { RUN } from './scripts.ts'
-import type { WireChange, WireLease, WireOperation, WireResult } from './wire.ts'
+import { RESERVE_TOKENS, RUN } from './scripts.ts'
+import {
+  listOf,
+  type Look,
+  type Place,
+  type WireChange,
+  type WireLease,
+  type WireOperation,
+  type WireResult,
+} from './wire.ts'
 
 /** One is done while the other is on its way. */
 const MAX_CALLS = 2
+/** After that other servers may have made of what a shard told something else. */
+const FRESH_MS = 1000
 /** Keys that a call settles at most. */
 const SETTLED_A_CALL = 200
 
@@ -20,6 +30,7 @@ export interface Answer {
   freed?: true
   counts: Record<string, number>
   changes?: WireChange[]
+  available?: number
 }
 
 interface RunsAnswer extends Answer {
@@ -28,7 +39,7 @@ interface RunsAnswer extends Answer {
 }
 
 /** What may be done again without a difference. */
-const REPEATABLE = new Set<string>([...READS, 'find'])
+const REPEATABLE = new Set<string>([...READS, 'find', 'look', 'holders', 'keep'])
 
 interface Pending {
   readonly run: Run
@@ -46,24 +57,38 @@ export interface ShardSetting {
 }
 
 export class Shard {
-  readonly uid: number
+  readonly place: Place
+  /** Keys that were free when it last told, and when that was, if it is one of several. */
+  #told = { available: 0, at: -Infinity }
   readonly #keys: readonly string[]
+  /** Meta of the pool's first shard, which has the counter of tokens for all; null: there is one shard. */
+  readonly #counter: string | null
   readonly #setting: ShardSetting
   readonly #tell: (answer: Answer) => void
   #queue: Pending[] = []
+  #looking: Promise<Look | null> | null = null
+  #nextLook: Promise<Look | null> | null = null
   #calls = 0
   #flushes = false
 
   constructor(
-    uid: number,
+    place: Place,
     keys: readonly string[],
+    counter: string | null,
     setting: ShardSetting,
     tell: (answer: Answer) => void,
   ) {
-    this.uid = uid
+    this.place = place
     this.#keys = keys
+    this.#counter = counter
     this.#setting = setting
     this.#tell = tell
+  }
+
+  /** How many keys were free not long ago; null: it has not told. */
+  get available(): number | null {
+    const { available, at } = this.#told
+    return this.#setting.clock.now() - at > FRESH_MS ? null : available
   }
 
   /** Resolves once it is done, with false; or with true, before it is, because the pool is gone. */
@@ -74,10 +99,41 @@ export class Shard {
     })
   }
 
-  /** An operation by itself that changes nothing, `past`: of a pool that was emptied; null: the pool is gone. */
+  /** An operation by itself, `past`: of a pool that was emptied; null: the pool is gone. */
   async ask(operation: WireOperation, more: { past?: true } = {}): Promise<WireResult | null> {
-    const answer = await this.#call([{ operations: [operation] }], more, true)
-    return answer === null ? null : (answer.results as WireResult[][])[0]![0]!
+    for (;;) {
+      const onlyReads = REPEATABLE.has(operation.op)
+      const answer = await this.#call([{ operations: [operation] }], more, onlyReads)
+      if (answer === null) return null
+      const [result] = listOf((answer.results as WireResult[][])[0])
+      if (result !== undefined) return result // else it has settled some of what is due
+    }
+  }
+
+  /**
+   * What there is, once all that is due is settled; null: the pool is gone. All who ask while another is answered share
+   * the next one.
+   */
+  look(): Promise<Look | null> {
+    const before = this.#looking
+    if (before === null) return this.#lookNow()
+    this.#nextLook ??= before
+      .catch(() => null)
+      .then(() => {
+        this.#nextLook = null
+        return this.#lookNow()
+      })
+    return this.#nextLook
+  }
+
+  #lookNow(): Promise<Look | null> {
+    const looking = this.ask({ op: 'look' })
+      .then((result) => result?.look ?? null)
+      .finally(() => {
+        if (this.#looking === looking) this.#looking = null
+      })
+    this.#looking = looking
+    return looking
   }
 
   /** Does some of what is due. Returns in how many ms the next is, Infinity if nothing is; null: the pool is gone. */
@@ -101,10 +157,12 @@ export class Shard {
     const sent: Pending[] = []
     const runs: object[] = []
     let onlyReads = true
+    let leases = 0
     for (let weight = 0; weight < MAX_WEIGHT && sent.length < this.#queue.length;) {
       const pending = this.#queue[sent.length]!
-      const taken = pending.run.take(MAX_WEIGHT - weight, this.uid)
+      const taken = pending.run.take(MAX_WEIGHT - weight, this.place)
       weight += taken.weight
+      for (const operation of taken.operations) leases += leasesAskedFor(operation)
       onlyReads &&= taken.operations.every(({ op }) => REPEATABLE.has(op))
       const { before } = pending.run
       runs.push({ operations: taken.operations, ...(before.length > 0 && { before }) })
@@ -113,7 +171,8 @@ export class Shard {
     this.#queue = this.#queue.slice(sent.length)
     this.#calls++
     try {
-      const answer = await this.#call(runs, {}, onlyReads)
+      const token = await this.#reserve(leases)
+      const answer = token === null ? null : await this.#call(runs, token, onlyReads)
       if (answer === null) for (const { done } of sent) done(true)
       else this.#take(sent, answer)
     } catch (error) {
@@ -140,12 +199,21 @@ export class Shard {
         fresh,
         leases === undefined ? null : Array.isArray(leases) ? leases : [],
         now,
-        this.uid,
+        this.place.uid,
       )
       if (run.isDone) done(false)
       else left.push(pending)
     }
     this.#queue = [...left, ...this.#queue]
+  }
+
+  /** What a call is given that may grant so many leases; null: the pool is gone. */
+  async #reserve(leases: number): Promise<{ token?: number } | null> {
+    if (this.#counter === null || leases === 0) return {}
+    const { connection, clock, ownTime } = this.#setting
+    const args = [leases, ownTime ? clock.now() : '']
+    const token = await connection.evaluate(RESERVE_TOKENS, [this.#counter], args)
+    return token === null ? null : { token: Number(token) }
   }
 
   async #call(runs: object[], more: object, onlyReads: boolean): Promise<RunsAnswer | null> {
@@ -154,6 +222,7 @@ export class Shard {
       ...(ownTime && { now: clock.now() }),
       changes: isHeard(),
       budget: SETTLED_A_CALL,
+      ...(this.#counter !== null && { part: true }),
       runs,
       ...more,
     }
@@ -161,7 +230,13 @@ export class Shard {
     const text = await connection.evaluate(RUN, this.#keys, args, { onlyReads })
     const answer = JSON.parse(String(text)) as RunsAnswer | { stale: true }
     if ('stale' in answer) return null
+    const { available } = answer
+    if (available !== undefined) this.#told = { available, at: clock.now() }
     this.#tell(answer)
     return answer
   }
+}
+
+function leasesAskedFor({ op, count, secrets }: WireOperation): number {
+  return op === 'acquire' && count !== 0 ? (secrets as unknown[]).length : 0
 }

@@ -1,12 +1,12 @@
 /** Pools of which it is to be heard that another server has freed a key. */
 import type { Links } from './links.ts'
-import type { Layout } from './layout.ts'
+import { type Layout, tagsOf } from './layout.ts'
 import type { Registry } from './registry.ts'
 
 interface Watch {
   watchers: number
-  /** Null: not known yet, or there is no such pool. */
-  channel: string | null
+  /** Of its shards; none: they are not known yet, or there is no such pool. */
+  channels: readonly string[]
 }
 
 export class Watches {
@@ -33,7 +33,7 @@ export class Watches {
   }
 
   add(pool: string): () => void {
-    const watch = this.#byPool.get(pool) ?? { watchers: 0, channel: null }
+    const watch = this.#byPool.get(pool) ?? { watchers: 0, channels: [] }
     this.#byPool.set(pool, watch)
     if (watch.watchers++ === 0) void this.#follow(pool, watch)
     return () => {
@@ -51,28 +51,29 @@ export class Watches {
     }
   }
 
-  /** To the channel of the pool that has that name now. What was freed before it is heard is asked for. */
+  /** To the channels of the pool that has that name now. What was freed before it is heard is asked for. */
   async #follow(pool: string, watch: Watch): Promise<void> {
     try {
       const entry = await this.#registry.find(pool)
-      const channel = entry && this.#layout.channel(entry.uid)
-      if (channel === watch.channel || this.#byPool.get(pool) !== watch) return
+      const tags = entry === null ? [] : tagsOf(entry.uid, entry.policy.shards)
+      const channels = tags.map((tag) => this.#layout.channel(tag))
+      if (channels.join() === watch.channels.join() || this.#byPool.get(pool) !== watch) return
       this.#leave(watch)
-      watch.channel = channel
-      if (channel === null) return
-      this.#byChannel.set(channel, pool)
-      await this.#links.subscribe(channel)
-      this.#heard(pool)
+      watch.channels = channels
+      for (const channel of channels) this.#byChannel.set(channel, pool)
+      await Promise.all(channels.map((channel) => this.#links.subscribe(channel)))
+      if (channels.length > 0) this.#heard(pool)
     } catch {
       this.#leave(watch) // the next look tries again
     }
   }
 
   #leave(watch: Watch): void {
-    const { channel } = watch
-    if (channel === null) return
-    watch.channel = null
-    this.#byChannel.delete(channel)
-    this.#links.unsubscribe(channel).catch(() => undefined)
+    const { channels } = watch
+    watch.channels = []
+    for (const channel of channels) {
+      this.#byChannel.delete(channel)
+      this.#links.unsubscribe(channel).catch(() => undefined)
+    }
   }
 }

@@ -14,6 +14,7 @@ import type {
 } from '../../engine/operations.ts'
 import type { Random } from '../../engine/random.ts'
 import { formatLeaseId, formatUuid, parseLeaseId, randomKeyId } from '../../engine/ids.ts'
+import { routed } from './layout.ts'
 import { historyFromWire, historyToWire, type WireHistory } from './history.ts'
 import {
   formatPackedLeaseId,
@@ -27,6 +28,13 @@ import {
   unpackSecret,
 } from '../../engine/packed-ids.ts'
 import { State, STATE_NAMES } from '../../engine/rows.ts'
+
+/** Where an operation is done: the pool, and which of its shards. */
+export interface Place {
+  readonly uid: number
+  readonly shard: number
+  readonly shards: number
+}
 
 /** An operation with all that it takes from outside, chance included. */
 export interface WireOperation {
@@ -75,6 +83,27 @@ export interface WireResult extends Partial<WireHistory> {
   counts?: PoolCounts
   /** The pool that was emptied before that one, where the history is not there. */
   before?: number
+  look?: Look
+  /** By index the keys that have values which were asked for. */
+  holders?: List<[number, string]>
+  /** What a request came to, as it was kept; null: it is a new one. */
+  memory?: string | null
+  open?: Turn
+  turn?: number
+}
+
+/** Where a request is being done. */
+export interface Turn {
+  shard: number
+  turn: number
+}
+
+/** What a shard says for the draws and creates of its pool. */
+export interface Look extends PoolCounts {
+  now: number
+  /** Of the policy. */
+  maxKeys: number
+  maxLeaseTtlMs: number
 }
 
 /** An empty list is an object. */
@@ -82,17 +111,18 @@ export function listOf<T>(list: List<T> | undefined): T[] {
   return Array.isArray(list) ? list : []
 }
 
-export function toWire(operation: Operation, uid: number, random: Random): WireOperation {
+export function toWire(operation: Operation, place: Place, random: Random): WireOperation {
+  const { uid } = place
   switch (operation.op) {
     case 'create':
       return {
         op: 'create',
-        ids: Array.from({ length: operation.count }, () => newId(random)),
+        ids: Array.from({ length: operation.count }, () => newId(place, random)),
         lifetimeMs: operation.lifetimeMs,
         by: operation.by,
       }
     case 'import': {
-      const keys = operation.keys.map((key) => newKey(key, random))
+      const keys = operation.keys.map((key) => newKey(key, place, random))
       return { op: 'import', keys, skip: operation.onDuplicate === 'skip', by: operation.by }
     }
     case 'acquire':
@@ -249,17 +279,22 @@ function keyFromWire({ id, state, lease, ...rest }: WireKey): Key {
   }
 }
 
-function newKey({ value, name, metadata, lifetimeMs }: NewKey, random: Random): object {
+function newKey(
+  { value, name, metadata, lifetimeMs }: NewKey,
+  place: Place,
+  random: Random,
+): object {
   const { sealed, digest } = value
   const detail = [sealed, digest, name ?? false, metadata ?? false, false]
-  return { id: newId(random), detail, lifetimeMs }
+  return { id: newId(place, random), detail, lifetimeMs }
 }
 
 const words = new Uint32Array(4)
 
-function newId(random: Random): string {
+function newId({ shard, shards }: Place, random: Random): string {
   randomKeyId(random, words)
-  return packKeyId(formatUuid(words[0]!, words[1]!, words[2]!, words[3]!))!
+  const first = shards === 1 ? words[0]! : routed(words[0]!, shard, shards)
+  return packKeyId(formatUuid(first, words[1]!, words[2]!, words[3]!))!
 }
 
 /** What cannot be an id names no key. */

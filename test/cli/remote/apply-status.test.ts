@@ -64,7 +64,27 @@ suite('pools apply', () => {
     assert.equal((await operator.asks(['pools', 'list'])).length, 4, 'none is deleted')
   })
 
+  test('leaves the shards of a pool of which it says nothing', async () => {
+    await using operator = await Operator.start()
+    await operator.does(['pools', 'create', 'wide', '--shards', '4'])
+    const change = await operator.does(
+      ['pools', 'apply', '-f', '-'],
+      'pools: { wide: { maxKeys: 5 } }',
+    )
+    assert.match(change, /^~ wide\n {4}maxKeys: 10000000 -> 5\n0 pools made, 1 changed/)
+    const file = 'pools: { wide: { maxKeys: 5, shards: 4 }, wider: { shards: 8 } }'
+    assert.match(await operator.does(['pools', 'apply', '-f', '-'], file), /^= wide\n\+ wider\n/)
+    for (const [name, shards] of [
+      ['wide', 4],
+      ['wider', 8],
+    ] as const) {
+      const [shown] = await operator.asks<ShownPool>(['pools', 'show', name])
+      assert.equal(shown!.policy.shards, shards)
+    }
+  })
+
   const wrong: [string, RegExp][] = [
+    ['pools: { llm: { shards: 4s } }', /llm: shards must be a whole number, not "4s"/],
     ['', /must have "pools"/],
     ['pools: [llm]', /must have "pools"/],
     ['pool: {}\npools: {}', /has no place for "pool": did you mean "pools"\?/],

@@ -16,6 +16,7 @@ const EVERY_FIELD = {
   failureCooldownMs: 6,
   maxFailureCooldownMs: 7,
   maxKeys: 8,
+  shards: 9,
 }
 
 async function policyOf(pool: PoolClient): Promise<object> {
@@ -38,6 +39,7 @@ suite('PUT /v1/pools/{pool}', () => {
       failureCooldownMs: 30_000,
       maxFailureCooldownMs: 3_600_000,
       maxKeys: 10_000_000,
+      shards: 1,
     }
     assert.deepEqual(body, { name: 'build.agents_2-x', policy })
   })
@@ -48,7 +50,8 @@ suite('PUT /v1/pools/{pool}', () => {
     assert.deepEqual(await policyOf(pool), EVERY_FIELD)
     const { headers, body } = assertStatus(await pool.ask('PUT', '', { cooldownMs: 9 }), 200)
     assert.equal(headers.location, undefined)
-    const policy = { ...DEFAULT_POLICY, cooldownMs: 9 }
+    // Those are fixed where they count, so nobody has to repeat them.
+    const policy = { ...DEFAULT_POLICY, cooldownMs: 9, shards: 9 }
     assert.deepEqual(body, { name: 'pool', policy })
     assert.deepEqual(await policyOf(pool), policy)
   })

@@ -1,7 +1,20 @@
+-- In a pool of several shards tokens are reserved, of one counter for all, before this call.
+local function next_token()
+  if not request.part then return math.max(lastToken + 1, now * 1000) end
+  request.token = request.token + 1
+  return request.token - 1
+end
+
+-- The key was granted after the tokens were reserved, and is free again: a token of it would fall.
+local function is_overtaken(row)
+  return request.part and row[TOKEN] >= request.token
+end
+
 local function grant(id, row, ttlMs, secret, holder)
   forget_moved(row)
-  lastToken = math.max(lastToken + 1, now * 1000)
-  row[STATE], row[TOKEN], row[REASON] = LEASED, lastToken, false
+  local token = next_token()
+  lastToken = math.max(lastToken, token)
+  row[STATE], row[TOKEN], row[REASON] = LEASED, token, false
   row[UNTIL] = math.min(now + ttlMs, after(now, policy.maxLeaseTotalMs))
   row[GRANTED], row[TTL], row[LOST] = now, ttlMs, policy.expiredLeaseCooldownMs
   row[SECRET], row[HOLDER] = secret, holder or false
@@ -24,7 +37,7 @@ local function acquire_key(operation, ttlMs)
   local row = find(operation.id)
   if not row then return { code = 'key_not_found' } end
   if ttlMs > policy.maxLeaseTtlMs then return { code = 'ttl_too_long' } end
-  if operation.count == 0 or row[STATE] ~= AVAILABLE then return { code = 'key_unavailable' } end
+  if operation.count == 0 or row[STATE] ~= AVAILABLE or is_overtaken(row) then return { code = 'key_unavailable' } end
   if operation.leave > 0 then
     if not settle() then return UNSETTLED end
     if redis.call('ZCARD', K_AVAILABLE) <= operation.leave then return { code = 'key_unavailable' } end
@@ -73,7 +86,7 @@ function operations.acquire(operation)
     end
     local id, row = draw(operation.chances[#leases + 1])
     if id == UNSETTLED then unsettled = true; break end
-    if not id then break end
+    if not id or is_overtaken(row) then break end
     grant(id, row, ttlMs, operation.secrets[#leases + 1], operation.holder)
     leases[#leases + 1] = lease_of(id, row)
   end

@@ -3,10 +3,11 @@
 --
 -- KEYS: all that the shard is kept in, see src/store/redis/layout.ts.
 -- ARGV[1]: { now: the instant, for tests (else this server's clock), changes: whether they are to be told,
---   budget: keys that may be settled, past: of a pool that was emptied only its history is asked, runs: [{ before: results of an earlier call, operations }] }, as JSON.
+--   budget: keys that may be settled, part: it is one of several shards, token: of those the first fencing token that
+--   may be given, of as many as leases are asked for, past: of a pool that was emptied only its history is asked, runs: [{ before: results of an earlier call, operations }] }, as JSON.
 -- Returns as JSON { stale: true } where the pool is gone, or { now, results: [[...] of each run], unsettled: [run, leases
 --   that its acquire has got], nextDue: where asked for, earliest: what falls due first of what was changed, freed,
---   counts: changes by kind, changes }.
+--   counts: changes by kind, changes, available: of one of several shards, how many keys are }.
 local request = cjson.decode(ARGV[1])
 local meta = redis.call('HMGET', K_META, 'policy', 'token', 'history')
 if not meta[1] and not (request.past and meta[3]) then return '{"stale":true}' end
@@ -19,7 +20,7 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
   -- It is not earlier than the last grant: the clock may have been set back, or be another one's.
-  now = math.max(now, math.floor(lastToken / 1000))
+  now = math.max(now, math.floor(math.max(lastToken, request.token or 0) / 1000))
 end
 local budget = request.budget
 local UNSETTLED = 'unsettled'

@@ -1,3 +1,13 @@
+-- { digests } -> { holders: [[index, id] of each value that a key has] }
+function operations.holders(operation)
+  local holders = {}
+  for index, digest in ipairs(operation.digests) do
+    local id = redis.call('HGET', K_DIGESTS, digest)
+    if id and find(id) then holders[#holders + 1] = { index - 1, id } end
+  end
+  return { holders = holders }
+end
+
 -- { keys: [{ id, detail, lifetimeMs }], skip } -> { keyIds, skipped: [[index, id]] }
 function operations.import(operation)
   local keys = operation.keys

@@ -7,5 +7,6 @@ if before then version, keptMs, most = before:match('^(%d+) (%d+) (%d+)$') end
 if keptMs == ARGV[1] and (keptMs == '0' or most == ARGV[2]) then return before end
 local text = string.format('%d %s %s', version + 1, ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[1], 'history', text)
-if ARGV[1] ~= '0' then redis.call('HSET', KEYS[1], 'format', ARGV[3]) end
+local format = tonumber(redis.call('HGET', KEYS[1], 'format') or 0)
+if ARGV[1] ~= '0' and format < tonumber(ARGV[3]) then redis.call('HSET', KEYS[1], 'format', ARGV[3]) end
 return text

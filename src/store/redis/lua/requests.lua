@@ -51,3 +51,61 @@ function operations.remember(operation, before)
   redis.call('ZADD', K_REQUESTS_AT, memory.till, operation.key)
   return { remembered = true }
 end
+
+-- Requests to a pool of several shards, each of which has one that says where it is: src/store/redis/repeats.ts.
+
+-- { key } -> the record, nil where there is none
+local function request_of(operation)
+  local packed = redis.call('HGET', K_REQUESTS, operation.key)
+  local memory = packed and cjson.decode(packed)
+  return memory and memory.till > now and memory or nil
+end
+
+local function put_request(key, memory)
+  memory.till = now + REMEMBERED_MS
+  redis.call('HSET', K_REQUESTS, key, cjson.encode(memory))
+  redis.call('ZADD', K_REQUESTS_AT, memory.till, key)
+end
+
+-- { key, body, take, shard, turn } -> { memory: what it came to, as text }, or { open: it is being done by the turn of that
+-- number, in that shard }, or { memory: null }: it is a new one. With `take` a new one, or one whose last turn was `turn`,
+-- is the caller's to do -> { turn }
+function operations.claim(operation)
+  local memory = request_of(operation)
+  if memory and memory.body ~= operation.body then return { code = 'idempotency_mismatch' } end
+  if memory and memory.text then return { memory = memory.text } end
+  if memory and not memory.shard then return { code = 'request_in_progress' } end
+  if memory and not (operation.take and memory.turn == operation.turn) then
+    return { open = { shard = memory.shard, turn = memory.turn } }
+  end
+  if not memory and redis.call('HLEN', K_REQUESTS) >= MAX_RECORDS then return { code = 'idempotency_full' } end
+  if not operation.take then return { memory = cjson.null } end
+  local turn = memory and memory.turn + 1 or 1
+  put_request(operation.key, { body = operation.body, shard = operation.shard, turn = turn })
+  return { turn = turn }
+end
+
+-- { key, body, text: what it came to } -> { memory }
+function operations.keep(operation)
+  put_request(operation.key, { body = operation.body, text = operation.text })
+  return { memory = operation.text }
+end
+
+-- { key, turn }: nothing came of it, nor will, unless another turn has begun -> { memory }
+function operations.forget(operation)
+  local memory = request_of(operation)
+  if memory and memory.turn == operation.turn then
+    redis.call('HDEL', K_REQUESTS, operation.key)
+    redis.call('ZREM', K_REQUESTS_AT, operation.key)
+  end
+  return { memory = cjson.null }
+end
+
+-- { key, body }: of a turn, where it is done -> { results: what it came to }; null: nothing, and nothing will
+function operations.conclude(operation)
+  local memory = operations.recall(operation)
+  if memory.code or memory.results ~= cjson.null then return memory end
+  local nothing = { { result = { code = 'request_in_progress' } } }
+  put_request(operation.key, { body = operation.body, references = nothing })
+  return memory
+end

@@ -17,6 +17,14 @@ function operations.describe()
   return { counts = pool_counts() }
 end
 
+-- For who asks all shards of a pool -> { look }
+function operations.look()
+  if next_due() <= now and not settle() then return UNSETTLED end
+  local look = pool_counts()
+  look.now, look.maxKeys, look.maxLeaseTtlMs = now, policy.maxKeys, policy.maxLeaseTtlMs
+  return { look = look }
+end
+
 -- { digest, id }: of the key that has that value, or is plain and has that id -> { found }, its lease or null
 function operations.find(operation)
   local id = redis.call('HGET', K_DIGESTS, operation.digest) or operation.id

@@ -64,5 +64,6 @@ if freed then
 end
 answer.earliest = or_null(earliest)
 answer.counts = counts
+if request.part then answer.available = redis.call('ZCARD', K_AVAILABLE) end
 if #changes > 0 then answer.changes = changes end
 return cjson.encode(answer)
