@@ -19,7 +19,11 @@ import { type Figure, figure, figureText, print } from './report.ts'
 
 const FSYNCS = 100
 const FEWEST_KEYS = 100
-const WARM_UP_MS = 500
+/** What one way of asking has compiled for itself the others on that server undo, at first. */
+const WARM_UP_ROUNDS = 2
+const WARM_UP_MS = 4000
+/** Before each turn, of whom others had the core and its caches. */
+const SETTLE_MS = 500
 
 const { values } = parseArgs({
   options: {
@@ -71,13 +75,14 @@ async function compare(): Promise<Comparison> {
   }
 }
 
-/** All in turns, one loaded at a time. */
+/** All in turns, one loaded at a time. Short turns, which only show that it runs, have a short time to get warm. */
 async function measure(
   contenders: readonly Contender[],
   sizes: readonly number[],
   rounds: number,
   forMs: number,
 ): Promise<Cell[]> {
+  const [warmUpMs, settleMs] = forMs < 1000 ? [forMs, forMs] : [WARM_UP_MS, SETTLE_MS]
   const turns = contenders.flatMap(({ name, durable, run: load }) =>
     sizes.map((keys) => {
       const samples = { perSecond: [], p50: [], p99: [], loadBusy: [] }
@@ -85,12 +90,12 @@ async function measure(
       return { cell, load }
     }),
   )
-  for (let round = 0; round <= rounds; round++) {
+  for (let round = 1 - WARM_UP_ROUNDS; round <= rounds; round++) {
     for (let turn = 0; turn < turns.length; turn++) {
-      const { cell, load } = turns[(turn + round * sizes.length) % turns.length]!
-      const isWarmUp = round === 0
-      const sample = await load(cell.keys, isWarmUp ? Math.min(WARM_UP_MS, forMs) : forMs)
-      if (isWarmUp) continue
+      const { cell, load } = turns.at((turn + round * sizes.length) % turns.length)!
+      await load(cell.keys, round < 1 ? warmUpMs : settleMs)
+      if (round < 1) continue
+      const sample = await load(cell.keys, forMs)
       for (const key of ['perSecond', 'p50', 'p99', 'loadBusy'] as const) {
         cell[key].push(Number(sample[key].toPrecision(4)))
       }

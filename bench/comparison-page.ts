@@ -136,7 +136,8 @@ ${comparison.command}
 
 The work is the same for all: lease one of N keys, then release it, over and over. A figure is the median of ${rounds} rounds, with the
 lowest and the highest in brackets. All servers with all their keys are there at once and take turns of ${seconds} s, one loaded at a
-time, after a round that only warms up; ratios are taken within a round. All samples are in [benchmarks.json](benchmarks.json).
+time, after two rounds that only warm up, and each turn begins with half a second that does not count; ratios are taken within a round.
+All samples are in [benchmarks.json](benchmarks.json).
 
 - ${machine.cpu}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}, ${machine.date.slice(0, 10)}. ${busyText(machine.load)}
 - ${named.join(', ')}; the others as Debian has them.
@@ -174,8 +175,8 @@ All are asked over TCP on the loopback interface. One lease or release a request
 - **classic**, **v1**: this server; \`GET /keys\` and \`PUT /keys/:id?leaseId=\`, or a lease and its release with JSON bodies. In memory
   with \`--memory\`; durable with \`--data-dir\`, where an answer waits for the fsync of its change.
 - **v1 over Redis**: this server with \`--redis\`, on the same core as its Redis.
-- **Redis Lua**: two scripts by \`EVALSHA\` that lease and release (\`bench/redis.ts\`), with every advantage: ids made by the caller, \`SPOP\`, and
-  nothing there ends a lease that nobody releases. In memory it saves nothing; durable it has \`appendfsync always\`.
+- **Redis Lua**: two scripts by \`EVALSHA\` that lease and release (\`bench/redis.ts\`), with every advantage: ids made by the caller, and \`SPOP\`. As with
+  PostgreSQL, who leases finds what is over its 60 s. In memory it saves nothing; durable it has \`appendfsync always\`.
 - **PostgreSQL**: a row a key, drawn with \`FOR UPDATE SKIP LOCKED\` by an index, prepared statements, a transaction each, asked again where others were faster (\`bench/postgres-load.ts\`).
   \`synchronous_commit=on\`, \`shared_buffers=1GB\`, \`max_wal_size=4GB\`, the rest as it comes, autovacuum too. It gives the key that was free for longest, not a random one.
 - **beanstalkd**: a job a key, reserve and release. Durable is \`-b -f0\`; but it writes neither a reserve nor a release to its log, so that its leases are

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|sdk|history|overload] [--quick] [--json FILE]`;
+ * `npm run bench -- [engine|pools|http|storm|durable|batch|waiters|imports|sdk|history|overload|redis] [--quick] [--json FILE]`;
  * see README.md.
  */
 import { writeFileSync } from 'node:fs'
@@ -13,6 +13,7 @@ import { imports } from './imports.ts'
 import { machineText, thisMachine } from './machine.ts'
 import { overload } from './overload.ts'
 import { pools } from './pools.ts'
+import { redisStore } from './redis-store.ts'
 import { print, type Table } from './report.ts'
 import { sdk } from './sdk.ts'
 import { storm } from './storm.ts'
@@ -30,6 +31,7 @@ const BENCHES: Record<string, (quick: boolean) => Promise<Table[]>> = {
   sdk,
   history,
   overload,
+  redis: redisStore,
 }
 
 const { values, positionals } = parseArgs({

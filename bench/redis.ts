@@ -1,7 +1,7 @@
 /**
  * What a good engineer would write without this server: a real Redis and two scripts that lease and release.
  * It is given every advantage: ids come from the caller, SPOP draws (in one step, and not quite uniformly), and
- * leases that nobody releases are somebody else's to end.
+ * leases that nobody releases end only when somebody leases.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,7 +16,13 @@ export const hasRedis = spawnSync('redis-server', ['--version']).status === 0
 /** KEYS: available, deadlines, leases, token. ARGV: the TTL in ms, then lease ids. */
 export const LEASE = `
 local time = redis.call('TIME')
-local deadline = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for _, over in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do
+  redis.call('SADD', KEYS[1], redis.call('HGET', KEYS[3], over))
+  redis.call('HDEL', KEYS[3], over)
+  redis.call('ZREM', KEYS[2], over)
+end
+local deadline = now + ARGV[1]
 local leases = {}
 for i = 2, #ARGV do
   local key = redis.call('SPOP', KEYS[1])

@@ -14,6 +14,8 @@ export interface Entry {
 interface Listed {
   usage: string
   summary: string
+  /** Older versions of Node cannot load a store. */
+  loadsStore?: true
   load: () => Promise<Entry>
 }
 
@@ -21,6 +23,7 @@ export const COMMANDS: Record<string, Listed> = {
   serve: {
     usage: '',
     summary: 'start the server',
+    loadsStore: true,
     load: async () => {
       const { settingFlags } = await import('../config.ts')
       const { serve, SERVE_HELP } = await import('./serve.ts')
@@ -60,6 +63,7 @@ export const COMMANDS: Record<string, Listed> = {
   backup: {
     usage: 'FILE',
     summary: 'copy what a running server has saved',
+    loadsStore: true,
     load: async () => {
       const { backup, BACKUP_HELP, BACKUP_FLAGS } = await import('./data.ts')
       return { help: () => BACKUP_HELP, run: backup, shapes: [shapeOf('backup', BACKUP_FLAGS)] }
@@ -68,6 +72,7 @@ export const COMMANDS: Record<string, Listed> = {
   restore: {
     usage: 'FILE',
     summary: 'make a data directory of a backup',
+    loadsStore: true,
     load: async () => {
       const { restore, RESTORE_HELP, DATA_FLAGS } = await import('./data.ts')
       return { help: () => RESTORE_HELP, run: restore, shapes: [shapeOf('restore', DATA_FLAGS)] }
@@ -76,6 +81,7 @@ export const COMMANDS: Record<string, Listed> = {
   check: {
     usage: '[FILE]',
     summary: 'look for damage in a data directory or a backup',
+    loadsStore: true,
     load: async () => {
       const { check, CHECK_HELP, DATA_FLAGS } = await import('./data.ts')
       return { help: () => CHECK_HELP, run: check, shapes: [shapeOf('check', DATA_FLAGS)] }
@@ -84,6 +90,7 @@ export const COMMANDS: Record<string, Listed> = {
   migrate: {
     usage: '',
     summary: 'copy all pools, keys and leases to another data directory or Redis',
+    loadsStore: true,
     load: async () => {
       const { migrate, MIGRATE_HELP, MIGRATE_FLAGS } = await import('./migrate.ts')
       return { help: () => MIGRATE_HELP, run: migrate, shapes: [shapeOf('migrate', MIGRATE_FLAGS)] }
@@ -92,6 +99,7 @@ export const COMMANDS: Record<string, Listed> = {
   completion: {
     usage: 'bash|zsh|fish',
     summary: 'write what completes commands in a shell',
+    loadsStore: true, // for it loads all commands
     load: async () => {
       const { completion, COMPLETION_HELP } = await import('./completion/completion.ts')
       return { help: () => COMPLETION_HELP, run: complete, shapes: [shapeOf('completion', {})] }

@@ -5,7 +5,7 @@ import { JournalError } from '../store/embedded/journal.ts'
 import { MasterKeyError } from '../service/vault.ts'
 import { RedisError } from '../store/redis/redis-error.ts'
 import { StoreFailure } from '../store/store.ts'
-import { version } from '../version.ts'
+import { newerNode, version } from '../version.ts'
 import { COMMANDS, commandsHelp } from './commands.ts'
 import { ApiError } from './remote/api.ts'
 import { suggestion } from './remote/suggest.ts'
@@ -23,7 +23,16 @@ const USAGE_ERROR = 2
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args
   if (name !== undefined && Object.hasOwn(COMMANDS, name)) {
-    const { help, run } = await COMMANDS[name]!.load()
+    const { loadsStore, load } = COMMANDS[name]!
+    const wanted = newerNode()
+    if (loadsStore === true && wanted !== null) {
+      const has = process.versions.node
+      process.stderr.write(
+        `token-orchestrator: ${name} needs Node.js ${wanted} or later; this is ${has}.\n`,
+      )
+      return 1
+    }
+    const { help, run } = await load()
     const end = rest.indexOf('--')
     const own = end < 0 ? rest : rest.slice(0, end) // what follows is another command's
     if (!own.includes('--help') && !own.includes('-h')) return run(rest, process.env)

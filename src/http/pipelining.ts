@@ -1,7 +1,7 @@
 /**
  * Requests that come without waiting for the answers to those before. One of a connection is worked on at a time, or
  * each would have an answer in memory that nobody reads; and all of them together leave others most of each turn of the
- * event loop.
+ * event loop, and most turns where one of them takes long.
  */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -9,7 +9,11 @@ import type { Socket } from 'node:net'
 /** Answers that a connection may be owed. A request takes memory before anybody has looked at it. */
 const MAX_OWED = 128
 /** So long, in each turn of the event loop, those are worked on who did not wait. */
-const SLICE_MS = 2
+const SLICE_MS = 0.25
+/** Where that takes longer, others who ask have so many times as long for themselves: few of them come across it. */
+const REST = 20
+/** No timer is more exact. */
+const SHORTEST_REST_MS = 1
 
 /** By connection, in their order; those in front may be over. */
 const owed = new WeakMap<Socket, ServerResponse[]>()
@@ -23,11 +27,19 @@ export class Pipelining {
   /** Work on requests whose turn has come, oldest first. */
   readonly #waiting: (() => void)[] = []
   #isRunning = false
+  /** Whether anybody who did wait has asked since those were last worked on. */
+  #othersAsk = false
+  #restUntil = 0
   readonly #stopwatch: () => number
+  readonly #callAfter: (call: () => void, ms: number) => void
 
   /** `stopwatch` reads in ms. */
-  constructor(stopwatch: () => number = () => performance.now()) {
+  constructor(
+    stopwatch: () => number = () => performance.now(),
+    callAfter: (call: () => void, ms: number) => void = setTimeout,
+  ) {
     this.#stopwatch = stopwatch
+    this.#callAfter = callAfter
   }
 
   /** Has a request worked on: now, or when what came before it on its connection is answered. It may be too many. */
@@ -37,19 +49,24 @@ export class Pipelining {
     const answers = owed.get(socket)
     if (answers === undefined) {
       owed.set(socket, [answer])
-      work()
+      this.#workNow(work)
       return
     }
     while (answers[0]?.closed === true) answers.shift()
     const last = answers.at(-1)
     answers.push(answer)
-    if (last === undefined) work()
+    if (last === undefined) this.#workNow(work)
     else if (answers.length > MAX_OWED) socket.destroy()
     else {
       last.once('close', () => {
         this.#wait(work)
       })
     }
+  }
+
+  #workNow(work: () => void): void {
+    this.#othersAsk = true
+    work()
   }
 
   #wait(work: () => void): void {
@@ -60,7 +77,14 @@ export class Pipelining {
   }
 
   readonly #run = (): void => {
-    const end = this.#stopwatch() + SLICE_MS
+    const begun = this.#stopwatch()
+    const rest = this.#restUntil - begun
+    if (this.#othersAsk && rest >= SHORTEST_REST_MS) {
+      this.#callAfter(this.#run, rest)
+      return
+    }
+    this.#othersAsk = false
+    const end = begun + SLICE_MS
     const goOn = (): void => {
       const work = this.#waiting.shift()
       this.#isRunning = work !== undefined
@@ -72,8 +96,13 @@ export class Pipelining {
       })
     }
     const goOnOrPause = (): void => {
-      if (this.#stopwatch() < end) goOn()
-      else setImmediate(this.#run)
+      const now = this.#stopwatch()
+      if (now < end) {
+        goOn()
+        return
+      }
+      this.#restUntil = now + (now - end) * REST
+      setImmediate(this.#run)
     }
     goOn()
   }

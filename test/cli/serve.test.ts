@@ -7,7 +7,15 @@ import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
-import { Command, type Ended, listeningPort, ROOT, runCli, startServe } from '../support/command.ts'
+import {
+  Command,
+  type Ended,
+  listeningPort,
+  MAIN,
+  ROOT,
+  runCli,
+  startServe,
+} from '../support/command.ts'
 
 function hasIpv6(): boolean {
   return Object.values(networkInterfaces()).some((all) =>
@@ -32,6 +40,17 @@ suite('settings', { concurrency: 2 }, () => {
     assertUsageError(
       await runCli(['serve'], { TOKEN_ORCHESTRATOR_HOST: '0.0.0.0' }),
       '--host 0.0.0.0 is not a loopback address',
+    )
+  })
+
+  test('on a Node that is too old it says which one it takes', async () => {
+    const code = `Object.defineProperty(process, 'versions', { value: { node: '24.14.1' } })`
+    const args = ['--import', `data:text/javascript,${code}`, MAIN, 'serve', '--memory']
+    await using command = new Command(process.execPath, args)
+    assert.equal(await command.code, 1)
+    assert.match(
+      command.stderr,
+      /^token-orchestrator: serve needs Node\.js 24\.15 or later; this is 24\.14\.1\.\n$/,
     )
   })
 

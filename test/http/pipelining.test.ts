@@ -9,6 +9,7 @@ import { exchange } from '../support/server.ts'
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
 const LAST = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
+const OTHER = 'GET /other HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
 
 /** Serves requests that come at once on two connections. @returns in which turn of the event loop each was worked on. */
 async function turnsOf(stopwatch: () => number): Promise<number[]> {
@@ -53,4 +54,34 @@ test('where each takes as long as they may take together, a turn sees one of the
 
 test('where they take no time, a turn sees many of them', async () => {
   assert(mostOf(await turnsOf(() => 0)) >= 20)
+})
+
+test('where one takes long, others who ask have many times as long before the next', async () => {
+  let nowMs = 0
+  const rests: number[] = []
+  const pipelining = new Pipelining(
+    () => nowMs,
+    (call, ms) => {
+      rests.push(ms)
+      nowMs += ms
+      setImmediate(call)
+    },
+  )
+  let asked = 0
+  const server = createServer((request, response) => {
+    pipelining.take(response, () => {
+      nowMs += 10
+      // In the middle of it another asks.
+      const isMiddle = request.url === '/' && ++asked === 3
+      const other = isMiddle ? exchange(port, OTHER) : Promise.resolve()
+      void other.then(() => response.end('done'))
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const answer = await exchange(port, REQUEST.repeat(5), LAST)
+  assert.equal(answer.match(/HTTP\/1\.1 200 /g)?.length, 6)
+  server.close()
+  assert.equal(rests.length, 1)
+  assert(rests[0]! > 100, String(rests))
 })

@@ -69,8 +69,10 @@ suite('the package', () => {
     const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
     assert.equal((JSON.parse(read('package-lock.json')) as Manifest).version, version)
     assert.equal(/^## (\S+)/m.exec(read('CHANGELOG.md'))![1], version)
-    const [, shown] = /npm install --global (\S+)/.exec(read('docs/operations.md'))!
-    assert.equal(shown, packed.filename)
+    for (const file of ['README.md', 'docs/client.md', 'docs/operations.md']) {
+      const shown = read(file).match(/token-orchestrator-[\w.-]+\.tgz/g)!
+      assert.deepEqual(new Set(shown), new Set([packed.filename]), file)
+    }
   })
 
   test('serves', async () => {
@@ -106,6 +108,22 @@ suite('the package', () => {
     assert.equal(await run(node, ['oldest.mjs']), '36\n')
     command.kill('SIGTERM')
     assert.equal(await command.code, 0)
+  })
+
+  test('has a client: the program of README.md, and the command beside it', async () => {
+    await using command = new Command(bin, ['serve', '--memory', '--port', '0'], { cwd: folder })
+    const url = `http://127.0.0.1:${await listeningPort(command)}`
+    const made = await fetch(`${url}/keys`, { method: 'POST' })
+    const { keyId } = (await made.json()) as { keyId: string }
+    const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+    const [program] = blocksIn(readme, 'js')
+    const file = join(folder, 'readme.mjs')
+    writeFileSync(file, program!.replace('http://127.0.0.1:3000', url))
+    assert.equal(await run(process.execPath, [file]), `${keyId}\n`)
+    const [, shown] = /`npx token-orchestrator (exec [^`]+) COMMAND`/.exec(readme)!
+    const exec = [...shown!.split(' '), 'sh', '-c', 'echo "$API_KEY"']
+    exec.splice(1, 0, '--url', url)
+    assert.equal(await run(bin, exec), `${keyId}\n`)
   })
 
   test('has a client: the examples of docs/client.md', async () => {

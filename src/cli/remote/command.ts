@@ -87,7 +87,7 @@ export async function runCommand(
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   const flags = flagsOf(command)
-  const { values, words } = read(args, flags)
+  const { values, words } = read(args, flags, command.usage)
   checkWords(command.usage, words)
   for (const [flag, { words: known }] of Object.entries(flags)) {
     if (known === undefined) continue
@@ -111,7 +111,11 @@ export async function runCommand(
 
 type Values = ReturnType<typeof parseArgs>['values']
 
-function read(args: string[], flags: Record<string, Flag>): { values: Values; words: string[] } {
+function read(
+  args: string[],
+  flags: Record<string, Flag>,
+  usage: string,
+): { values: Values; words: string[] } {
   const options = Object.fromEntries(
     Object.entries(flags).map(([name, { placeholder, short, multiple = false }]) => [
       name,
@@ -130,7 +134,10 @@ function read(args: string[], flags: Record<string, Flag>): { values: Values; wo
     const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? []
     if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined)
       throw new ConfigError(message.split('. ')[0])
-    const near = suggestion(unknown, Object.keys(flags), '--')
+    const isWord = usage.split(/\W+/).includes(unknown.toUpperCase())
+    const near = isWord
+      ? `: it takes ${usage}, without "--${unknown}"`
+      : suggestion(unknown, Object.keys(flags), '--')
     throw new ConfigError(`unknown option "--${unknown}"${near}`)
   }
 }

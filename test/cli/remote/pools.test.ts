@@ -66,6 +66,10 @@ suite('pools', () => {
       /unknown option "--token": did you mean "--token-file"\?/,
     ],
     [['pools', 'create', 'a', '--xyzzy'], /unknown option "--xyzzy"\n/],
+    [
+      ['pools', 'show', '--pool', 'a'],
+      /unknown option "--pool": it takes POOL, without "--pool"\n/,
+    ],
     [['pools', 'create', 'a', '-x'], /Unknown option '-x'\n/],
     [['pools', 'create', 'a', '--lease-ttl'], /'--lease-ttl <value>' argument missing\n/],
     [
