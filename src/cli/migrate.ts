@@ -68,6 +68,13 @@ interface Setting {
   isDry: boolean
 }
 
+/** What there is to copy, `servedAt` included: when a server was last at work on it. */
+interface Found {
+  documents: ReadonlyMap<string, string>
+  total: number
+  servedAt: number | null
+}
+
 /** Where data are: in a directory, or in Redis. */
 type Place = { directory: string } | { address: Address; prefix: string; urls: string }
 
@@ -101,9 +108,24 @@ async function migrateFrom(original: Original, setting: Setting): Promise<number
     return 0
   }
   await using copy = closing(await openCopy(setting))
-  await shown('copying', total, (progress) => copyAll(original, copy.store, documents, progress))
+  try {
+    return await fill(original, copy.store, { documents, total, servedAt })
+  } catch (error) {
+    if (!(error instanceof StoreFailure)) throw error
+    throw new RedisError(
+      `Redis failed (${error.message}): the copy is not whole, and servers refuse it. Run the migration again.`,
+    )
+  }
+}
+
+async function fill(
+  original: Original,
+  copy: Copy,
+  { documents, total, servedAt }: Found,
+): Promise<number> {
+  await shown('copying', total, (progress) => copyAll(original, copy, documents, progress))
   const { differences, pools } = await shown('comparing', 2 * total, async (progress) =>
-    compare(original, await copy.store.look(original.instant), documents, progress),
+    compare(original, await copy.look(original.instant), documents, progress),
   )
   if ((await original.servedAt()) !== servedAt) {
     differences.push('a server was at work meanwhile on what was copied')
@@ -115,7 +137,7 @@ async function migrateFrom(original: Original, setting: Setting): Promise<number
     for (const difference of differences) process.stderr.write(`  ${difference}\n`)
     return 1
   }
-  await copy.store.finish()
+  await copy.finish()
   say(
     `${summary(pools)}\nBoth sides were compared and are the same. Start no server on the old one again:`,
   )
