@@ -20,6 +20,7 @@ import {
   type PoolReport,
   type Progress,
   survey,
+  type Wanted,
 } from '../store/migration.ts'
 import { type Address, parseAddress } from '../store/redis/address.ts'
 import { RedisError } from '../store/redis/redis-error.ts'
@@ -76,6 +77,13 @@ interface Setting {
   isDry: boolean
 }
 
+/** What there is to copy, `servedAt` included: when a server was last at work on it. */
+interface Found {
+  wanted: Wanted
+  total: number
+  servedAt: number | null
+}
+
 /** Where data are: in a directory, or in Redis. */
 type Place = { directory: string } | { address: Address; prefix: string; urls: string }
 
@@ -110,9 +118,24 @@ async function migrateFrom(original: Original, setting: Setting): Promise<number
     return 0
   }
   await using copy = closing(await openCopy(setting))
-  await shown('copying', total, (progress) => copyAll(original, copy.store, wanted, progress))
+  try {
+    return await fill(original, copy.store, { wanted, total, servedAt })
+  } catch (error) {
+    if (!(error instanceof StoreFailure)) throw error
+    throw new RedisError(
+      `Redis failed (${error.message}): the copy is not whole, and servers refuse it. Run the migration again.`,
+    )
+  }
+}
+
+async function fill(
+  original: Original,
+  copy: Copy,
+  { wanted, total, servedAt }: Found,
+): Promise<number> {
+  await shown('copying', total, (progress) => copyAll(original, copy, wanted, progress))
   const { differences, pools } = await shown('comparing', 2 * total, async (progress) =>
-    compare(original, await copy.store.look(original.instant), wanted, progress),
+    compare(original, await copy.look(original.instant), wanted, progress),
   )
   if ((await original.servedAt()) !== servedAt) {
     differences.push('a server was at work meanwhile on what was copied')
@@ -124,7 +147,7 @@ async function migrateFrom(original: Original, setting: Setting): Promise<number
     for (const difference of differences) process.stderr.write(`  ${difference}\n`)
     return 1
   }
-  await copy.store.finish()
+  await copy.finish()
   say(
     `${summary(pools)}\nBoth sides were compared and are the same. Start no server on the old one again:`,
   )

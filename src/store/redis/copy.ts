@@ -8,15 +8,8 @@ import { FORMAT, Layout, SHARDS_FORMAT, shardOfKey, tagsOf } from './layout.ts'
 import { connect } from './open.ts'
 import { RedisOriginal } from './original.ts'
 import { RedisError } from './redis-error.ts'
-import {
-  BEGIN_COPY,
-  BEGIN_SHARD,
-  END_COPY,
-  FILL_COPY,
-  PUT_COPIES,
-  REMOVE_SHARD,
-  type Script,
-} from './scripts.ts'
+import { StoreFailure } from '../store.ts'
+import { BEGIN_COPY, BEGIN_SHARD, END_COPY, FILL_COPY, PUT_COPIES, type Script } from './scripts.ts'
 
 const POOLS_A_CALL = 100
 
@@ -66,7 +59,7 @@ export class RedisCopy implements Copy {
     for (const text of left) {
       const { uid, policy } = JSON.parse(text) as { uid: number; policy: Partial<Policy> }
       for (const tag of tagsOf(uid, policy.shards ?? 1)) {
-        await this.#connection.evaluate(REMOVE_SHARD, this.#layout.shard(tag), ['1'])
+        await this.#put(BEGIN_SHARD, this.#layout.shard(tag), [this.#number])
       }
     }
     const lastUid = await this.#giveUids(pools)
@@ -100,7 +93,15 @@ export class RedisCopy implements Copy {
   }
 
   async finish(): Promise<void> {
-    const ended = await this.#put(END_COPY, [this.#layout.meta], [this.#number])
+    const ended = await this.#put(END_COPY, [this.#layout.meta], [this.#number]).catch(
+      (error: unknown) => {
+        if (!(error instanceof StoreFailure) || error.code !== 'storage_failed') throw error
+        throw new RedisError(
+          'both sides are the same, but nobody knows whether Redis has noted that: start a server there, and run ' +
+            `the migration again if it is refused. (${error.message})`,
+        )
+      },
+    )
     if (ended === -1) throw new RedisError('a server was at work on the Redis that is copied to.')
   }
 

@@ -95,7 +95,7 @@ export async function checkWhole(connection: Connection, { meta }: Layout): Prom
   const [format, incoming] = told as (string | null)[]
   if (typeof incoming === 'string') {
     throw new RedisError(
-      'a migration to this Redis was broken off, so not all is there: run it again, or name another --redis-prefix.',
+      'a migration to this Redis is under way or was broken off, so not all is there: let it end, run it again, or name another --redis-prefix.',
     )
   }
   if (format === null) throw new RedisError('there are no data in Redis under this prefix.')

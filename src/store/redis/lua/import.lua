@@ -29,13 +29,13 @@ function operations.import(operation)
   end
   local refused = why_full(#fresh)
   if refused then return refused end
-  local ids, skipped = {}, {}
-  for _, index in ipairs(fresh) do
+  local added, skipped = {}, {}
+  for at, index in ipairs(fresh) do
     local key = keys[index]
     redis.call('HSET', K_DIGESTS, key.detail[2], key.id)
-    add_key(key.id, key.lifetimeMs, key.detail)
-    ids[#ids + 1] = key.id
+    added[at] = key
   end
+  local ids = add_keys(added)
   for index, key in ipairs(keys) do
     local first = firsts[key.detail[2]]
     if first ~= index then
