@@ -92,7 +92,7 @@ suite('two migrations to one Redis', () => {
   test('the earlier one deletes nothing of the later one', async () => {
     await migrated(SOURCE, redis.url, '--to-prefix', 'kept')
     const connection = await connect(parseAddress([redis.url]), 0)
-    const shard = new Layout('kept').shard(1)
+    const shard = new Layout('kept').shard('1')
     const cleared = (migration: string): Promise<unknown> =>
       connection.evaluate(BEGIN_SHARD, shard, [migration])
     try {

@@ -26,7 +26,9 @@ end
 -- New keys, [{ id, detail, lifetimeMs }]. Returns their ids.
 local function add_keys(keys)
   local ids, sorted, by_score = {}, {}, {}
-  for at, key in ipairs(keys) do
+  for at, key in ipairs(keys) do ids[at], sorted[at] = key.id, key.id end
+  add_in_order(K_INDEX, 0, sorted)
+  for _, key in ipairs(keys) do
     local id, lifetimeMs, detail = key.id, key.lifetimeMs, key.detail
     local own = lifetimeMs ~= nil
     if not own then lifetimeMs = policy.keyLifetimeMs end
@@ -36,7 +38,6 @@ local function add_keys(keys)
     local _, score = place_of(row)
     by_score[score] = by_score[score] or {}
     table.insert(by_score[score], id)
-    ids[at], sorted[at] = id, id
     changed('created', id, row)
   end
   for score, alike in pairs(by_score) do
@@ -44,7 +45,6 @@ local function add_keys(keys)
     earliest = math.min(earliest, score)
     freed = true
   end
-  add_in_order(K_INDEX, 0, sorted)
   return ids
 end
 
