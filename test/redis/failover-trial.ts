@@ -7,8 +7,11 @@ import type { TestServer } from '../support/server.ts'
 import {
   countLost,
   countTwice,
+  countUntold,
   empty,
   fill,
+  type Granted,
+  KEPT,
   LeaseLoad,
   longestSilenceMs,
   nowMs,
@@ -25,6 +28,8 @@ export interface Trial {
   answered: number
   /** Of them, those that the successor does not know. */
   lost: number
+  /** Of them, those that the history does not tell of, where there is one. */
+  untold: number
   /** Keys of which two leases were answered while both lasted. */
   twice: number
   /** The longest time without an answer after the end, each round. */
@@ -39,12 +44,17 @@ export type End = 'killed' | 'stopped'
 export async function tryFailovers(
   rounds: number,
   replicas: 0 | 1,
-  end: End = 'killed',
+  { end = 'killed', history = false }: { end?: End; history?: boolean } = {},
 ): Promise<Trial> {
   await using cluster = await RedisCluster.start()
-  await using server = await serveOn(cluster.urls, { replicas })
-  const trial: Trial = { answered: 0, lost: 0, twice: 0, unavailableMs: [], refused: new Map() }
-  for (let round = 0; round < rounds; round++) await tryOne(cluster, server, end, trial)
+  await using server = await serveOn(cluster.urls, { replicas, history: history ? KEPT : null })
+  const counts = { answered: 0, lost: 0, untold: 0, twice: 0 }
+  const trial: Trial = { ...counts, unavailableMs: [], refused: new Map() }
+  for (let round = 0; round < rounds; round++) {
+    const granted = await tryOne(cluster, server, end, trial)
+    if (history) trial.untold += await countUntold(server, granted)
+    await empty(server)
+  }
   return trial
 }
 
@@ -53,7 +63,7 @@ async function tryOne(
   server: TestServer,
   end: End,
   trial: Trial,
-): Promise<void> {
+): Promise<readonly Granted[]> {
   await fill(server, KEYS_A_ROUND)
   const load = new LeaseLoad(server)
   const primary = cluster.primaryOf(cluster.poolKey())
@@ -84,7 +94,7 @@ async function tryOne(
   for (const [code, times] of refused) {
     trial.refused.set(code, (trial.refused.get(code) ?? 0) + times)
   }
-  await empty(server)
+  return granted
 }
 
 async function wake(cluster: RedisCluster, primary: RedisServer): Promise<void> {

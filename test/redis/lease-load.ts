@@ -1,14 +1,19 @@
 /** Workers that lease what they are given and keep it. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { HistoryLimits } from '../../src/engine/history.ts'
 import { json, type TestServer } from '../support/server.ts'
 
 export const POOL = '/v1/pools/default'
 const WORKERS = 8
 const PATIENCE_MS = 30_000
 
+/** More than any trial does. */
+export const KEPT: HistoryLimits = { keptMs: 3_600_000, records: 1_000_000 }
+
 export interface Granted {
   leaseId: string
   keyId: string
+  fencingToken: number
   /** When the answer came: `nowMs`. */
   at: number
 }
@@ -47,8 +52,8 @@ export class LeaseLoad implements Loaded {
     while (!this.#isOver) {
       const { status, body } = await server.ask('POST', `${POOL}/leases`, json({}))
       if (status === 201) {
-        const { leaseId, keyId } = body as Granted
-        this.granted.push({ leaseId, keyId, at: nowMs() })
+        const { leaseId, keyId, fencingToken } = body as Granted
+        this.granted.push({ leaseId, keyId, fencingToken, at: nowMs() })
       } else {
         const { code } = body as { code: string }
         this.refused.set(code, (this.refused.get(code) ?? 0) + 1)
@@ -92,6 +97,27 @@ export async function countLost(server: TestServer, granted: readonly Granted[])
     })
   }
   return lost
+}
+
+/** Of the grants how many the history does not tell of; none has more than one page. */
+export async function countUntold(
+  server: TestServer,
+  granted: readonly Granted[],
+): Promise<number> {
+  let untold = 0
+  for (const { keyId, fencingToken } of granted) {
+    await until(async () => {
+      const { status, body } = await server.ask('GET', `${POOL}/keys/${keyId}/history`)
+      if (status !== 200 && status !== 404) return false
+      const { entries = [] } = body as { entries?: { change: string; fencingToken: number }[] }
+      const isTold = entries.some(
+        (entry) => entry.change === 'leased' && entry.fencingToken === fencingToken,
+      )
+      if (!isTold) untold++
+      return true
+    })
+  }
+  return untold
 }
 
 /** The longest time without a grant, from then to the last one. */
