@@ -68,6 +68,7 @@ export class HttpServer {
           useDefaults: false,
           discriminator: true,
           allowUnionTypes: true,
+          verbose: true, // errors come with the schema, whose words may say more than a pattern
         },
       },
       frameworkErrors: (_error, request, reply: FastifyReply) => {
@@ -195,9 +196,17 @@ export class HttpServer {
   }
 }
 
+interface Invalid {
+  keyword: string
+  params: Record<string, unknown>
+  parentSchema?: { description?: string }
+}
+
 /** The message names the place; what it leaves out is added. */
 function whatIsInvalid({ message, validation }: FastifyError): string {
-  const { keyword, params } = validation![0]!
+  const { keyword, params, parentSchema } = validation![0]! as Invalid
+  if (keyword === 'pattern' && parentSchema?.description !== undefined)
+    return `${message} (${parentSchema.description}).`
   if (keyword === 'additionalProperties') return `${message}${named(params.additionalProperty)}.`
   if (keyword === 'discriminator' && typeof params.tagValue === 'string')
     return `${message}${named(params.tagValue)}.`

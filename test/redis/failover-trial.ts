@@ -8,8 +8,11 @@ import {
   countFallen,
   countLost,
   countTwice,
+  countUntold,
   empty,
   fill,
+  type Granted,
+  KEPT,
   LeaseLoad,
   longestSilenceMs,
   nowMs,
@@ -27,6 +30,8 @@ export interface Trial {
   answered: number
   /** Of them, those that the successor does not know. */
   lost: number
+  /** Of them, those that the history does not tell of, where there is one. */
+  untold: number
   /** Keys of which two leases were answered while both lasted. */
   twice: number
   /** Fencing tokens that were not above those before them. */
@@ -39,18 +44,30 @@ export interface Trial {
 /** How a primary ends; one that is stopped wakes when another has its place, and does not know that. */
 export type End = 'killed' | 'stopped'
 
+interface Failing {
+  end?: End
+  /** Of the pool. */
+  shards?: number
+  history?: boolean
+}
+
 /** With `replicas` 1 an answer waits for the replica, with 0 it does not. */
 export async function tryFailovers(
   rounds: number,
   replicas: 0 | 1,
-  end: End = 'killed',
-  shards = 1,
+  { end = 'killed', shards = 1, history = false }: Failing = {},
 ): Promise<Trial> {
   await using cluster = await RedisCluster.start()
-  await using server = await serveOn(cluster.urls, { replicas })
-  const counts = { answered: 0, lost: 0, twice: 0, fallen: 0 }
+  await using server = await serveOn(cluster.urls, { replicas, history: history ? KEPT : null })
+  const pool = shards === 1 ? POOL : '/v1/pools/sharded'
+  const counts = { answered: 0, lost: 0, untold: 0, twice: 0, fallen: 0 }
   const trial: Trial = { ...counts, unavailableMs: [], refused: new Map() }
-  for (let round = 0; round < rounds; round++) await tryOne(cluster, server, end, shards, trial)
+  for (let round = 0; round < rounds; round++) {
+    await fill(server, KEYS_A_ROUND, undefined, { pool, shards })
+    const granted = await tryOne(cluster, server, end, pool, trial)
+    if (history) trial.untold += await countUntold(server, granted, pool)
+    await empty(server, pool)
+  }
   return trial
 }
 
@@ -58,11 +75,9 @@ async function tryOne(
   cluster: RedisCluster,
   server: TestServer,
   end: End,
-  shards: number,
+  pool: string,
   trial: Trial,
-): Promise<void> {
-  const pool = shards === 1 ? POOL : '/v1/pools/sharded'
-  await fill(server, KEYS_A_ROUND, undefined, { pool, shards })
+): Promise<readonly Granted[]> {
   const load = new LeaseLoad(server, pool)
   const primary = cluster.primaryOf(cluster.poolKey())
   let endAt = 0
@@ -93,7 +108,7 @@ async function tryOne(
   for (const [code, times] of refused) {
     trial.refused.set(code, (trial.refused.get(code) ?? 0) + times)
   }
-  await empty(server, pool)
+  return granted
 }
 
 async function wake(cluster: RedisCluster, primary: RedisServer): Promise<void> {

@@ -1,10 +1,14 @@
 /** Workers that lease what they are given and keep it. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { HistoryLimits } from '../../src/engine/history.ts'
 import { json, type TestServer } from '../support/server.ts'
 
 export const POOL = '/v1/pools/default'
 const WORKERS = 8
 const PATIENCE_MS = 30_000
+
+/** More than any trial does. */
+export const KEPT: HistoryLimits = { keptMs: 3_600_000, records: 1_000_000 }
 
 export interface Granted {
   leaseId: string
@@ -101,6 +105,28 @@ export async function countLost(
     })
   }
   return lost
+}
+
+/** Of the grants how many the history does not tell of; none has more than one page. */
+export async function countUntold(
+  server: TestServer,
+  granted: readonly Granted[],
+  pool = POOL,
+): Promise<number> {
+  let untold = 0
+  for (const { keyId, fencingToken } of granted) {
+    await until(async () => {
+      const { status, body } = await server.ask('GET', `${pool}/keys/${keyId}/history`)
+      if (status !== 200 && status !== 404) return false
+      const { entries = [] } = body as { entries?: { change: string; fencingToken: number }[] }
+      const isTold = entries.some(
+        (entry) => entry.change === 'leased' && entry.fencingToken === fencingToken,
+      )
+      if (!isTold) untold++
+      return true
+    })
+  }
+  return untold
 }
 
 /** The longest time without a grant, from then to the last one. */

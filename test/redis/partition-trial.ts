@@ -23,6 +23,8 @@ export interface Partition {
   answeredAlone: number
   /** Leases that were answered and that nobody knows when all is one again. */
   lost: number
+  /** Leases that were answered and that the history does not tell of, where there is one. */
+  untold: number
   /** Keys of which two leases were answered while both lasted. */
   twice: number
   /** The longest time without a grant among the many after the cut. */
@@ -32,13 +34,17 @@ export interface Partition {
 }
 
 /** With `replicas` 1 an answer waits for the replica, with 0 it does not. */
-export async function tryPartitions(rounds: number, replicas: 0 | 1): Promise<Partition[]> {
+export async function tryPartitions(
+  rounds: number,
+  replicas: 0 | 1,
+  history = false,
+): Promise<Partition[]> {
   await using stack = new AsyncDisposableStack()
   const network = stack.use(await SplitNetwork.start())
   const cluster = stack.use(await RedisCluster.start(network.many))
   const side = async ({ enter }: Place, urls: string[]): Promise<Child<SideTasks>> => {
     const child = stack.use(new Child<SideTasks>(SIDE, null, enter))
-    await child.ask('serve', urls, replicas)
+    await child.ask('serve', urls, replicas, history)
     return child
   }
   const many = await side(network.many, cluster.urls)
@@ -53,7 +59,7 @@ export async function tryPartitions(rounds: number, replicas: 0 | 1): Promise<Pa
     // One goes over to whom the others leave without a replica, so that the many can wait for one.
     await cluster.spare(node)
     assert.equal(cluster.primaryOf(cluster.poolKey()), node)
-    partitions.push(await tryOne(network, many, few, before))
+    partitions.push(await tryOne(network, many, few, before, history))
   }
   return partitions
 }
@@ -63,6 +69,7 @@ async function tryOne(
   many: Child<SideTasks>,
   few: Child<SideTasks>,
   before: Granted[],
+  history: boolean,
 ): Promise<Partition> {
   await Promise.all([many.ask('begin'), few.ask('begin')])
   await sleep(BEFORE_MS)
@@ -82,6 +89,7 @@ async function tryOne(
     answered: granted.length,
     answeredAlone: byFew.filter(({ at }) => at > cutAt && at < healedAt).length,
     lost: await many.ask('countLost', granted),
+    untold: history ? await many.ask('countUntold', granted) : 0,
     twice,
     manyMs: longestSilenceMs(byMany, cutAt),
     fewMs: byFew.find(({ at }) => at > healedAt)!.at - healedAt,

@@ -2,14 +2,23 @@
 import { answerParent } from '../../bench/child.ts'
 import { serveOn } from '../support/redis.ts'
 import type { TestServer } from '../support/server.ts'
-import { countLost, fill, type Granted, LeaseLoad, type Loaded, POOL } from './lease-load.ts'
+import {
+  countLost,
+  countUntold,
+  fill,
+  type Granted,
+  KEPT,
+  LeaseLoad,
+  type Loaded,
+  POOL,
+} from './lease-load.ts'
 
 let server: TestServer
 let load: LeaseLoad
 
 const tasks = {
-  async serve(urls: string[], replicas: number): Promise<void> {
-    server = await serveOn(urls, { replicas })
+  async serve(urls: string[], replicas: number, history = false): Promise<void> {
+    server = await serveOn(urls, { replicas, history: history ? KEPT : null })
   },
 
   fill: async (count: number): Promise<void> => {
@@ -32,6 +41,8 @@ const tasks = {
   showPool: (): Promise<number> => server.status('GET', POOL),
 
   countLost: (granted: Granted[]): Promise<number> => countLost(server, granted),
+
+  countUntold: (granted: Granted[]): Promise<number> => countUntold(server, granted),
 }
 
 export type SideTasks = typeof tasks

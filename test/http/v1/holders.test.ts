@@ -128,6 +128,8 @@ suite('GET …/leases', () => {
     for (const query of ['limit=0', 'limit=1001', 'typo=1', 'holder=a&holder=b']) {
       assertProblem(await pool.ask('GET', `/leases?${query}`), 'invalid_request')
     }
+    const { body } = await pool.ask('GET', '/leases?limit=0')
+    assert.match((body as { detail: string }).detail, /limit must match .* \(1 to 1000; /)
   })
 
   test('shows none that is over, from its millisecond on', async () => {
