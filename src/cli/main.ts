@@ -24,8 +24,8 @@ async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args
   if (name !== undefined && Object.hasOwn(COMMANDS, name)) {
     const { loadsStore, load } = COMMANDS[name]!
-    const wanted = newerNode()
-    if (loadsStore === true && wanted !== null) {
+    const wanted = loadsStore === true ? newerNode() : null
+    if (wanted !== null) {
       const has = process.versions.node
       process.stderr.write(
         `token-orchestrator: ${name} needs Node.js ${wanted} or later; this is ${has}.\n`,

@@ -14,6 +14,8 @@ const SLICE_MS = 0.25
 const REST = 20
 /** No timer is more exact. */
 const SHORTEST_REST_MS = 1
+/** However long it was: the process may have slept in the midst of it. */
+const LONGEST_REST_MS = 200
 
 /** By connection, in their order; those in front may be over. */
 const owed = new WeakMap<Socket, ServerResponse[]>()
@@ -101,7 +103,7 @@ export class Pipelining {
         goOn()
         return
       }
-      this.#restUntil = now + (now - end) * REST
+      this.#restUntil = now + Math.min((now - end) * REST, LONGEST_REST_MS)
       setImmediate(this.#run)
     }
     goOn()

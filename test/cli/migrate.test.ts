@@ -112,12 +112,7 @@ suite('there and back', () => {
       assert.deepEqual(await server.tell(), withShards(told, 4, 1, 3))
       await goesOn(server, now)
       native = await server.lease('llm', { holder: 'of Redis' })
-      now = {
-        ...now,
-        toRelease: await server.lease('llm'),
-        disabledUnder: await server.lease('llm'),
-      }
-      await server.done('PATCH', `/pools/llm/keys/${now.disabledUnder.keyId}`, { disabled: true })
+      now = await heldAnew(server, now)
       await server.stop()
     }
     const moves = [
@@ -131,12 +126,7 @@ suite('there and back', () => {
       await using server = await Server.start(...inRedis('eight'))
       await goesOn(server, now)
       assert.equal((await server.renew('llm', native)).body.leaseId, native.leaseId)
-      now = {
-        ...now,
-        toRelease: await server.lease('llm'),
-        disabledUnder: await server.lease('llm'),
-      }
-      await server.done('PATCH', `/pools/llm/keys/${now.disabledUnder.keyId}`, { disabled: true })
+      now = await heldAnew(server, now)
       await server.stop()
     }
     const directory = join(FOLDER, 'from shards')

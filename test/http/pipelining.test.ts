@@ -56,7 +56,8 @@ test('where they take no time, a turn sees many of them', async () => {
   assert(mostOf(await turnsOf(() => 0)) >= 20)
 })
 
-test('where one takes long, others who ask have many times as long before the next', async () => {
+/** One that did not wait takes so long, and another asks meanwhile. @returns the rests before the next. */
+async function restsAfter(workMs: number): Promise<number[]> {
   let nowMs = 0
   const rests: number[] = []
   const pipelining = new Pipelining(
@@ -70,7 +71,7 @@ test('where one takes long, others who ask have many times as long before the ne
   let asked = 0
   const server = createServer((request, response) => {
     pipelining.take(response, () => {
-      nowMs += 10
+      if (request.url === '/') nowMs += workMs
       // In the middle of it another asks.
       const isMiddle = request.url === '/' && ++asked === 3
       const other = isMiddle ? exchange(port, OTHER) : Promise.resolve()
@@ -82,6 +83,15 @@ test('where one takes long, others who ask have many times as long before the ne
   const answer = await exchange(port, REQUEST.repeat(5), LAST)
   assert.equal(answer.match(/HTTP\/1\.1 200 /g)?.length, 6)
   server.close()
+  return rests
+}
+
+test('where one takes long, others who ask have many times as long before the next', async () => {
+  const rests = await restsAfter(10)
   assert.equal(rests.length, 1)
   assert(rests[0]! > 100, String(rests))
+})
+
+test('where one takes very long, since the process slept, the others come to their turn all the same', async () => {
+  assert.deepEqual(await restsAfter(60_000), [200])
 })
