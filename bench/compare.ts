@@ -19,11 +19,10 @@ import { type Figure, figure, figureText, print } from './report.ts'
 
 const FSYNCS = 100
 const FEWEST_KEYS = 100
-/** What one way of asking has compiled for itself the others on that server undo, at first. */
-const WARM_UP_ROUNDS = 2
+const WARM_UP_ROUNDS = 1
 const WARM_UP_MS = 4000
-/** Before each turn, of whom others had the core and its caches. */
-const SETTLE_MS = 500
+/** Before each turn, of whom others had the core and its caches: until V8 has optimised again what it forgot meanwhile. */
+const SETTLE_MS = 2000
 
 const { values } = parseArgs({
   options: {

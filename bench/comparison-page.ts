@@ -136,7 +136,7 @@ ${comparison.command}
 
 The work is the same for all: lease one of N keys, then release it, over and over. A figure is the median of ${rounds} rounds, with the
 lowest and the highest in brackets. All servers with all their keys are there at once and take turns of ${seconds} s, one loaded at a
-time, after two rounds that only warm up, and each turn begins with half a second that does not count; ratios are taken within a round.
+time, after a round that only warms up, and each turn begins with two seconds that do not count; ratios are taken within a round.
 All samples are in [benchmarks.json](benchmarks.json).
 
 - ${machine.cpu}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}, ${machine.date.slice(0, 10)}. ${busyText(machine.load)}

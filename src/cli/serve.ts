@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import { type Clock, SystemClock } from '../clock.ts'
 import { type Config, ConfigError, isLoopback, readConfig, settingsHelp } from '../config.ts'
 import { ERRORS } from '../engine/errors.ts'
@@ -39,6 +40,9 @@ ${settingsHelp()}
  */
 export async function serve(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const config = readConfig(args, env)
+  // Else V8 forgets what it has compiled of what was not called for some collections, and who comes after a quiet minute waits
+  // until it is compiled again.
+  setFlagsFromString('--no-flush-bytecode')
   // Holders are still to be served where nobody reads the log any more.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   const log = new Log(config.logLevel, (line) => process.stdout.write(line))
