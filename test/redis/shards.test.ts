@@ -2,27 +2,31 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
 import slotOf from 'cluster-key-slot'
-import { isRefusal, type Operation, type Result } from '../../src/engine/operations.ts'
-import { DEFAULT_POLICY, type Policy } from '../../src/engine/policy.ts'
-import { parseAddress } from '../../src/store/redis/address.ts'
-import { Connection } from '../../src/store/redis/connection.ts'
-import { Layout, shardOfKey, shardOfText, tagsOf } from '../../src/store/redis/layout.ts'
-import { linksTo } from '../../src/store/redis/links.ts'
-import { RedisStore } from '../../src/store/redis/redis-store.ts'
+import { isRefusal } from '../../src/engine/operations.ts'
+import { DEFAULT_POLICY } from '../../src/engine/policy.ts'
+import { shardOfKey, tagsOf } from '../../src/store/redis/layout.ts'
+import type { RedisStore } from '../../src/store/redis/redis-store.ts'
 import { Registry } from '../../src/store/redis/registry.ts'
-import { RESERVE_TOKENS, RUN, type Script } from '../../src/store/redis/scripts.ts'
+import { RUN } from '../../src/store/redis/scripts.ts'
 import { StoreFailure } from '../../src/store/store.ts'
 import { RedisServer, serveOn } from '../support/redis.ts'
-import { SeededRandom } from '../support/seeded-random.ts'
 import { type Asking, json, type TestServer } from '../support/server.ts'
-import { VirtualClock } from '../support/virtual-clock.ts'
 import { until } from './lease-load.ts'
+import {
+  acquire,
+  ask,
+  create,
+  FOREVER,
+  intercept,
+  namesOf,
+  put,
+  Servers,
+  values,
+} from './sharded.ts'
 
-const FOREVER = { ...DEFAULT_POLICY, keyLifetimeMs: null }
 const SLOTS = 16_384
 
 let redis: RedisServer
-let prefixes = 0
 
 before(async () => {
   redis = await RedisServer.start()
@@ -30,93 +34,6 @@ before(async () => {
 after(async () => {
   await redis[Symbol.asyncDispose]()
 })
-
-/** Several servers' stores over the same data, in virtual time. */
-class Servers implements AsyncDisposable {
-  readonly prefix = `shards${String(prefixes++)}`
-  readonly layout = new Layout(this.prefix)
-  readonly clock = new VirtualClock()
-  readonly stores: RedisStore[] = []
-  readonly connections: Connection[] = []
-
-  async start(seed = 1): Promise<RedisStore> {
-    const { layout, clock } = this
-    const connection = new Connection(linksTo(parseAddress([redis.url])), 0)
-    const random = new SeededRandom(seed)
-    const options = { connection, layout, maxPools: 10, clock, random, follow: null }
-    const store = new RedisStore(options, { wakeAt: () => undefined })
-    this.connections.push(connection)
-    this.stores.push(store)
-    await store.start()
-    return store
-  }
-
-  /** The name of what a shard of the first pool is kept in. */
-  part(shard: number, shards: number, part: 'rows' | 'index' | 'digests'): string {
-    return this.layout.part(tagsOf(1, shards)[shard]!, part)
-  }
-
-  keyIdsIn(shards: number): number[] {
-    return Array.from({ length: shards }, (_, shard) =>
-      Number(redis.cli('hlen', this.part(shard, shards, 'rows'))),
-    )
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const store of this.stores) await store.close()
-  }
-}
-
-async function ask(store: RedisStore, operation: Operation): Promise<Result> {
-  return (await store.run('pool', [operation]))[0]
-}
-
-async function create(store: RedisStore, count: number): Promise<string[]> {
-  const result = await ask(store, { op: 'create', count })
-  assert('keyIds' in result, JSON.stringify(result))
-  return result.keyIds
-}
-
-async function acquire(
-  store: RedisStore,
-  count = 1,
-): Promise<{ keyId: string; leaseId: string; fencingToken: number }[]> {
-  const result = await ask(store, { op: 'acquire', count })
-  assert('leases' in result, JSON.stringify(result))
-  return result.leases
-}
-
-async function put(store: RedisStore, shards: number, policy: Partial<Policy> = {}): Promise<void> {
-  const done = await store.putPool('pool', { ...FOREVER, ...policy, shards })
-  assert.equal(typeof done, 'string', JSON.stringify(done))
-}
-
-function values(...names: string[]): Operation {
-  const keys = names.map((name) => ({
-    ...{ value: { digest: `digest of ${name}`, sealed: `sealed ${name}` } },
-    ...{ name, metadata: null },
-  }))
-  return { op: 'import', keys, onDuplicate: 'refuse' }
-}
-
-/** Names of values that belong to that shard. */
-function namesOf(shard: number, shards: number, count: number): string[] {
-  const names: string[] = []
-  for (let number = 0; names.length < count; number++) {
-    const name = `value ${String(number)}`
-    if (shardOfText(`digest of ${name}`, shards) === shard) names.push(name)
-  }
-  return names
-}
-
-/** Calls back before each call of that script, which may fail instead. */
-function intercept(connection: Connection, script: Script, before: () => Promise<void>): void {
-  const evaluate = connection.evaluate.bind(connection)
-  connection.evaluate = async (asked, ...rest) => {
-    if (asked === script) await before()
-    return evaluate(asked, ...rest)
-  }
-}
 
 suite('where keys are', () => {
   test('each shard of a pool lies in its own part of the slots', () => {
@@ -133,7 +50,7 @@ suite('where keys are', () => {
 
   test('ids say their shard, in the order of the shards, and as many say each', async () => {
     for (const shards of [2, 3, 5, 64]) {
-      await using servers = new Servers()
+      await using servers = new Servers(redis)
       const store = await servers.start()
       await put(store, shards)
       const keyIds = await create(store, 2 * shards)
@@ -161,7 +78,7 @@ suite('where keys are', () => {
 
 suite('draws', () => {
   test('each key comes about as often, however unevenly they are spread', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const store = await servers.start(7)
     await put(store, 4)
     // 2, 8, 16 and 24 keys.
@@ -189,7 +106,7 @@ suite('draws', () => {
   })
 
   test('a key that another server has freed is found, whatever this one knew', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const [one, other] = [await servers.start(1), await servers.start(2)]
     await put(one, 4)
     await create(one, 4)
@@ -207,7 +124,7 @@ suite('draws', () => {
   })
 
   test('a shard that others have filled again is drawn from, though there are keys elsewhere', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const [one, other] = [await servers.start(1), await servers.start(2)]
     await put(one, 2)
     const keyIds = await create(one, 20)
@@ -236,7 +153,7 @@ suite('draws', () => {
   })
 
   test('where nothing is left many draws ask each shard once, and find what is freed between them', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const store = await servers.start()
     await put(store, 4)
     await create(store, 3)
@@ -270,7 +187,7 @@ suite('draws', () => {
   })
 
   test('tokens rise over all shards, whichever server is asked', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const stores = [await servers.start(1), await servers.start(2), await servers.start(3)]
     await put(stores[0]!, 5)
     await create(stores[0]!, 50)
@@ -287,7 +204,7 @@ suite('draws', () => {
   })
 
   test('of one key they rise, though a call comes later than its tokens were reserved', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const [slow, quick] = [await servers.start(1), await servers.start(2)]
     await put(slow, 2)
     await create(slow, 1)
@@ -317,7 +234,7 @@ suite('draws', () => {
   })
 
   test('a pool that is made anew goes on above the tokens of all shards', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const store = await servers.start()
     await put(store, 3)
     await create(store, 30)
@@ -340,7 +257,7 @@ suite('all or none', () => {
   }
 
   test('where one shard fails what the others made is gone again', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const store = await servers.start()
     await put(store, 3)
     breakShard(servers, 1, 3)
@@ -354,7 +271,7 @@ suite('all or none', () => {
   })
 
   test('a value that any shard has, or that comes twice, is refused whole', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const store = await servers.start()
     await put(store, 4)
     const names = [3, 0, 2, 1].flatMap((shard) => namesOf(shard, 4, 2))
@@ -374,7 +291,7 @@ suite('all or none', () => {
   })
 
   test('of two imports at once that share a value one is refused, and leaves nothing', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const [one, other] = [await servers.start(1), await servers.start(2)]
     await put(one, 4)
     await ask(other, { op: 'describe' })
@@ -403,7 +320,7 @@ suite('all or none', () => {
   })
 
   test('a pool that is deleted only if it is empty stays as it was', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const store = await servers.start()
     await put(store, 4)
     const [connection] = servers.connections
@@ -434,7 +351,7 @@ suite('a pool of which a shard is gone', () => {
   }
 
   test('is one that is not there for what is asked of all of it', async () => {
-    await using servers = new Servers()
+    await using servers = new Servers(redis)
     const store = await halfGone(servers)
     const operations = [
       { op: 'describe' },
@@ -448,154 +365,13 @@ suite('a pool of which a shard is gone', () => {
 
   test('goes when it is deleted, and when a policy is put', async () => {
     for (const put of [false, true]) {
-      await using servers = new Servers()
+      await using servers = new Servers(redis)
       const store = await halfGone(servers)
       if (!put) assert.equal(await store.removePool('pool', { force: true }), null)
       assert.equal(await store.putPool('pool', { ...FOREVER, shards: 3 }), 'created')
       assert.equal((await create(store, 3)).length, 3)
       assert.equal(redis.cli('keys', `${servers.prefix}:{1.*`), '')
     }
-  })
-})
-
-suite('a request that is repeated', () => {
-  function once(operation: Operation, key = 'a'): Operation[] {
-    return [operation, { op: 'remember', key, body: 'body', count: 1, once: true }]
-  }
-
-  test('is done once, whichever server is asked', async () => {
-    await using servers = new Servers()
-    const [one, other] = [await servers.start(1), await servers.start(2)]
-    await put(one, 4)
-    const [made] = await one.run('pool', once({ op: 'create', count: 40 }))
-    assert.deepEqual((await other.run('pool', once({ op: 'create', count: 40 })))[0], made)
-    assert.deepEqual(servers.keyIdsIn(4), [10, 10, 10, 10])
-    const [leased] = await one.run('pool', once({ op: 'acquire', count: 7 }, 'b'))
-    await servers.clock.advance(10)
-    assert('leases' in leased!)
-    const [again] = await other.run('pool', once({ op: 'acquire', count: 7 }, 'b'))
-    assert.deepEqual(again, leased)
-    const { leaseId } = leased.leases[0]!
-    await ask(one, { op: 'release', leaseId })
-    const recalled = await ask(other, { op: 'recall', key: 'b', body: 'body' })
-    assert.deepEqual(recalled, { results: [{ leases: leased.leases.slice(1) }] })
-    assert.deepEqual(await ask(other, { op: 'recall', key: 'b', body: 'another' }), {
-      code: 'idempotency_mismatch',
-    })
-  })
-
-  test('is a new one where nothing came of it', async () => {
-    await using servers = new Servers()
-    const store = await servers.start()
-    await put(store, 4)
-    const acquiring = once({ op: 'acquire' })
-    const refused = await store.run('pool', acquiring)
-    assert.deepEqual(refused[1], { remembered: false })
-    await create(store, 1)
-    const granted = await store.run('pool', acquiring)
-    assert.deepEqual(granted[1], { remembered: true })
-  })
-
-  async function leasedIn(store: RedisStore): Promise<number> {
-    const described = await ask(store, { op: 'describe' })
-    assert('counts' in described)
-    return described.counts.leased
-  }
-
-  test('a draw whose answer is lost is found, and not done again', async () => {
-    for (let seed = 1; seed <= 8; seed++) {
-      await using servers = new Servers()
-      const [one, other] = [await servers.start(seed), await servers.start(100)]
-      await put(one, 4)
-      await create(one, 8)
-      const [connection] = servers.connections
-      const evaluate = connection!.evaluate.bind(connection)
-      let hasReserved = false
-      connection!.evaluate = async (script, ...rest) => {
-        const told = await evaluate(script, ...rest)
-        if (script === RESERVE_TOKENS) hasReserved = true
-        else if (hasReserved && script === RUN) throw new StoreFailure('storage_failed')
-        return told
-      }
-      await assert.rejects(one.run('pool', once({ op: 'acquire' })))
-      const [lease, remembered] = await other.run('pool', once({ op: 'acquire' }))
-      assert('leases' in lease!)
-      assert.deepEqual(remembered, { remembered: false })
-      assert.equal(await leasedIn(other), 1)
-    }
-  })
-
-  test('a draw that has not come to its shard is ended there by who repeats it, and comes to nothing', async () => {
-    for (let seed = 1; seed <= 8; seed++) {
-      await using servers = new Servers()
-      const [one, other] = [await servers.start(seed), await servers.start(100)]
-      await put(one, 4)
-      await create(one, 8)
-      const [connection] = servers.connections
-      const begun = Promise.withResolvers<undefined>()
-      const held = Promise.withResolvers<undefined>()
-      intercept(connection!, RESERVE_TOKENS, async () => {
-        begun.resolve(undefined)
-        await held.promise
-      })
-      const late = one.run('pool', once({ op: 'acquire' }))
-      await begun.promise
-      const [lease] = await other.run('pool', once({ op: 'acquire' }))
-      assert('leases' in lease!)
-      held.resolve(undefined)
-      assert.deepEqual(await late, [{ code: 'request_in_progress' }, { remembered: false }])
-      assert.equal(await leasedIn(other), 1)
-      assert.deepEqual((await one.run('pool', once({ op: 'acquire' })))[0], lease)
-    }
-  })
-
-  test('a draw that nothing was left for is a new one', async () => {
-    await using servers = new Servers()
-    const [one, other] = [await servers.start(1), await servers.start(2)]
-    await put(one, 4)
-    const [keyId] = await create(one, 1)
-    await ask(one, { op: 'describe' })
-    // It knows of a key that another has drawn meanwhile.
-    const [taken] = await acquire(other)
-    const refused = await one.run('pool', once({ op: 'acquire' }))
-    assert.deepEqual(refused[1], { remembered: false })
-    assert('code' in refused[0]! && refused[0].code === 'pool_exhausted')
-    assert.deepEqual(await ask(other, { op: 'recall', key: 'a', body: 'body' }), { results: null })
-    await ask(other, { op: 'release', leaseId: taken!.leaseId })
-    const [lease] = await one.run('pool', once({ op: 'acquire', keyId: keyId! }))
-    assert('leases' in lease!)
-    assert.deepEqual((await other.run('pool', once({ op: 'acquire', keyId: keyId! })))[0], lease)
-    const unavailable = await other.run('pool', once({ op: 'acquire', keyId: keyId! }, 'b'))
-    assert('code' in unavailable[0]! && unavailable[0].code === 'key_unavailable')
-    assert.deepEqual(await ask(one, { op: 'recall', key: 'b', body: 'body' }), { results: null })
-  })
-
-  test('what may take several shards is in progress, where nobody knows what came of it, until it is forgotten', async () => {
-    await using servers = new Servers()
-    const [one, other] = [await servers.start(1), await servers.start(2)]
-    await put(one, 4)
-    const creating = once({ op: 'create', count: 8 })
-    const [connection] = servers.connections
-    let calls = 0
-    // It loses Redis in the midst: keys are made, and that is not written down.
-    intercept(connection!, RUN, () => {
-      const isRecord = servers.keyIdsIn(4).every((count) => count === 2)
-      if (calls++ > 0 && isRecord) throw new StoreFailure('store_unavailable')
-      return Promise.resolve()
-    })
-    await assert.rejects(
-      one.run('pool', creating),
-      (error) => error instanceof StoreFailure && error.code === 'storage_failed',
-    )
-    const repeated = await other.run('pool', creating)
-    assert.deepEqual(repeated, [{ code: 'request_in_progress' }, { remembered: false }])
-    assert.deepEqual(await ask(other, { op: 'recall', key: 'a', body: 'body' }), {
-      code: 'request_in_progress',
-    })
-    assert.deepEqual(servers.keyIdsIn(4), [2, 2, 2, 2])
-    await servers.clock.advance(600_000)
-    const [fresh] = await other.run('pool', creating)
-    assert('keyIds' in fresh!)
   })
 })
 
