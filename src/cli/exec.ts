@@ -20,6 +20,8 @@ const LOST = 75
 const NOT_EXECUTABLE = 126
 const NOT_FOUND = 127
 const GRACE_MS = 10_000
+/** Whoever waits longer for a key is told that he does. */
+const TOLD_AFTER_MS = 1000
 /** A server that is gone keeps nobody from ending for longer. */
 const RETRY_FOR_MS = 10_000
 const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
@@ -88,13 +90,17 @@ async function leaseFor(
   if (ttlMs !== undefined) options.ttlMs = ttlMs
   if (waitMs !== undefined) options.waitMs = waitMs
   if (holder !== undefined) options.holder = holder
+  const pool = call.text('pool') ?? 'default'
+  const waits = setTimeout(say, TOLD_AFTER_MS, `waiting for a key of the pool "${pool}"`)
   try {
-    return await client.lease(call.text('pool') ?? 'default', options)
+    return await client.lease(pool, options)
   } catch (error) {
     if (signals.came.aborted) return null
     if (error instanceof ProblemError || error instanceof UnreachableError)
       throw new ApiError(error.code, error.message)
     throw error
+  } finally {
+    clearTimeout(waits)
   }
 }
 

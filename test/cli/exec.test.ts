@@ -104,11 +104,12 @@ suite('exec', () => {
     await using bench = await Bench.start()
     await bench.pool.acquire()
     await using ended = bench.exec(node(WAITING))
-    while ((await bench.pool.show()).waiters === 0)
+    while (ended.stderr === '' || (await bench.pool.show()).waiters === 0)
       await new Promise((done) => setTimeout(done, 10))
     ended.kill('SIGTERM')
     assert.equal(await ended.code, 143)
     assert.equal(ended.stdout, '')
+    assert.equal(ended.stderr, 'token-orchestrator: waiting for a key of the pool "pool"\n')
   })
 
   test('without a key to have it says why', async () => {
