@@ -61,8 +61,7 @@ function admit(
   const caller = callerBy(access, authorization)
   if (caller === null) {
     const wasSent = authorization !== undefined && /^Bearer\b/i.test(authorization)
-    if (wasSent) sendProblem(reply, 'access_token_invalid')
-    else sendProblem(reply, 'access_token_required', 'Send Authorization: Bearer <access token>.')
+    sendProblem(reply, wasSent ? 'access_token_invalid' : 'access_token_required')
     return false
   }
   if (!caller.may(scopes)) {

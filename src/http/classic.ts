@@ -29,7 +29,7 @@ export function classicRoutes(app: FastifyInstance, orchestrator: Orchestrator):
     ...classic.drawKey,
     handler: async (request, reply) => {
       if (request.headers['sec-purpose']?.includes('prefetch') === true) {
-        return sendProblem(reply, 'prefetch_refused', 'Ask again without Sec-Purpose: prefetch.')
+        return sendProblem(reply, 'prefetch_refused')
       }
       const { pool } = request.params
       const holder = request.caller?.name
@@ -104,10 +104,7 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
       const operation = { op: 'create', count: count ?? 1, by } as const
       const repeatable = repeatableOf(request)
       const created = await orchestrator.create(request.params.pool, operation, repeatable)
-      if (isRefusal(created)) {
-        if (created.code === 'storage_full') return storageFull(reply)
-        return sendProblem(reply, created.code, whatToDo(created))
-      }
+      if (isRefusal(created)) return sendProblem(reply, created.code)
       const { keyIds } = created
       const keyId = keyIds[0]!
       const body: Created = { keyId, key_id: keyId, ...(count === undefined ? {} : { keyIds }) }
@@ -126,26 +123,12 @@ function notFound(reply: FastifyReply): FastifyReply {
 
 /** To the classic API what cannot be done to a key is a key that is not there; a full disk is not that. */
 function refused(reply: FastifyReply, { code }: Refusal): FastifyReply {
-  return code === 'storage_full' ? storageFull(reply) : notFound(reply)
-}
-
-function storageFull(reply: FastifyReply): FastifyReply {
-  return sendProblem(
-    reply,
-    'storage_full',
-    'Free some room on the disk; the server goes on by itself.',
-  )
+  return code === 'storage_full' ? sendProblem(reply, code) : notFound(reply)
 }
 
 function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
   setRetryAfter(reply, refusal)
   return refused(reply, refusal)
-}
-
-function whatToDo({ code }: Refusal): string | undefined {
-  if (code === 'pool_full') return 'Delete keys, or start the server with a larger --max-keys.'
-  if (code !== 'server_full') return undefined
-  return 'Delete keys, or start the server with more memory and a larger --max-total-keys.'
 }
 
 function describe(key: Key): Shown {

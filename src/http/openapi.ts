@@ -200,10 +200,10 @@ function responsesOf(route: Route, components: Components): Record<string, Json>
 
 function problemOf(codes: ErrorCode[], components: Components): Json {
   const [code] = codes as [ErrorCode, ...ErrorCode[]]
-  const { status, title } = ERRORS[code]
+  const { status, title, advice } = ERRORS[code]
   return {
     schema: { allOf: [components.use(Problem), { properties: { code: { enum: codes } } }] },
-    example: { title, status, code },
+    example: { title, status, code, detail: advice },
   }
 }
 

@@ -112,7 +112,7 @@ export class Overload {
       this.refusals++
       if (reply.raw.closed) continue
       reply.header('retry-after', RETRY_AFTER_S)
-      sendProblem(reply, 'overloaded', 'Nothing was done. Come back later, or ask another server.')
+      sendProblem(reply, 'overloaded')
     }
   }
 

@@ -11,16 +11,17 @@ declare module 'fastify' {
 
 const CHALLENGE = 'Bearer realm="token-orchestrator"'
 
-/** Problem details (RFC 9457) of an error. `detail` says what to do about it. */
-export function problem(code: ErrorCode, detail?: string): string {
+/** Problem details (RFC 9457) of an error. `detail` says what is wrong with this request; else it is what to do. */
+export function problem(code: ErrorCode, detail: string = ERRORS[code].advice): string {
   const { status, title } = ERRORS[code]
   return JSON.stringify({ title, status, code, detail })
 }
 
 /** The same of a refusal, with all that the engine says about it. */
 export function problemOf(refusal: Refusal): object {
-  const { code, detail, reason, duplicate, retryAfterMs, counts } = refusal
-  const { status, title } = ERRORS[code]
+  const { code, reason, duplicate, retryAfterMs, counts } = refusal
+  const { status, title, advice } = ERRORS[code]
+  const { detail = advice } = refusal
   return { title, status, code, detail, reason, ...duplicate, retryAfterMs, ...counts }
 }
 

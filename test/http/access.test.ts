@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SystemClock } from '../../src/clock.ts'
+import { ERRORS } from '../../src/engine/errors.ts'
 import { SystemRandom } from '../../src/random.ts'
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts'
 import { type Answer, exchange, json, NOBODY, TestServer } from '../support/server.ts'
@@ -324,7 +325,8 @@ suite('a pool that is hidden', () => {
       assert.deepEqual([status, text, headers['retry-after']], [404, '{}', undefined], path)
     }
     for (const asking of [{}, json({ count: 1 }), json({ count: 0 }), json('{"broken')]) {
-      assert.equal(assertProblem(await narrow.ask('POST', '/keys', asking), 'pool_not_found'), '')
+      const detail = assertProblem(await narrow.ask('POST', '/keys', asking), 'pool_not_found')
+      assert.equal(detail, ERRORS.pool_not_found.advice)
     }
     const { body } = await house.admin.ask('GET', `/keys/${keyId}`)
     assert.equal((body as { state: string }).state, 'available')

@@ -100,11 +100,13 @@ export function assertStatus(answer: Answer, status: number): Answer {
   return answer
 }
 
-/** The answer is that problem and says nothing but its detail, which is free, and what is given here. */
+/** The answer is that problem, says in whatever words what is wrong or what to do, and else only what is given here. */
 export function assertProblem(answer: Answer, code: ErrorCode, extra: object = {}): string {
   assertStatus(answer, ERRORS[code].status)
   assert.match(answer.headers['content-type']!, /^application\/problem\+json/)
-  const { detail, ...rest } = answer.body as { detail?: string }
-  assert.deepEqual(rest, { ...ERRORS[code], code, ...extra })
-  return detail ?? ''
+  const { status, title } = ERRORS[code]
+  const { detail, ...rest } = answer.body as { detail: string }
+  assert.deepEqual(rest, { status, title, code, ...extra })
+  assert.match(detail, /\S/)
+  return detail
 }

@@ -25,7 +25,6 @@ export class ApiError extends Error {
 /** What to do at the command line, in place of what the server would say to a program. */
 const HINTS: Record<string, string> = {
   access_token_required: 'Name a file with --token-file, or set TOKEN_ORCHESTRATOR_TOKEN.',
-  access_token_invalid: 'Ask whoever runs the server for a new one.',
   pool_not_empty: 'Say --force to delete its keys too.',
 }
 

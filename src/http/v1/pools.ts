@@ -89,9 +89,6 @@ export function poolRoutes(app: FastifyInstance, orchestrator: Orchestrator): vo
         name,
         request.query.force === 'true',
       )
-      if (refusal?.code === 'pool_not_empty') {
-        return sendProblem(reply, 'pool_not_empty', 'Add ?force=true to delete its keys too.')
-      }
       return refusal === null ? reply.code(204).send() : sendRefusal(reply, refusal)
     },
   })
