@@ -160,7 +160,7 @@ suite('Redis', () => {
   test('that forgets them again and again under load: nobody notices', async () => {
     await using redis = await RedisServer.start()
     await using server = await serveOn([redis.url])
-    await fill(server, 8000)
+    await fill(server, 40_000)
     const load = new LeaseLoad(server)
     for (let times = 0; times < 50; times++) {
       redis.cli('script', 'flush')

@@ -6,6 +6,8 @@ import { json, type TestServer } from '../support/server.ts'
 export const POOL = '/v1/pools/default'
 const WORKERS = 8
 const PATIENCE_MS = 30_000
+/** That one request may ask for. */
+const MOST_AT_A_TIME = 10_000
 
 /** More than any trial does. */
 export const KEPT: HistoryLimits = { keptMs: 3_600_000, records: 1_000_000 }
@@ -58,6 +60,8 @@ export class LeaseLoad implements Loaded {
         this.granted.push({ leaseId, keyId, fencingToken, askedAt, at: nowMs() })
       } else {
         const { code } = body as { code: string }
+        if (code === 'pool_exhausted')
+          throw new Error('the load holds all keys: there must be more')
         this.refused.set(code, (this.refused.get(code) ?? 0) + 1)
       }
       await sleep(status === 201 ? 2 : 20)
@@ -74,14 +78,16 @@ export async function fill(
 ): Promise<string[]> {
   const policy = json({ keyLifetimeMs: null, leaseTtlMs, shards })
   await until(async () => (await server.ask('PUT', pool, policy)).status < 300)
-  const create = json({ count })
-  let made: unknown
-  await until(async () => {
-    const { status, body } = await server.ask('POST', `${pool}/keys`, create)
-    made = body
-    return status === 201
-  })
-  return (made as { keyIds: string[] }).keyIds
+  const keyIds: string[] = []
+  while (keyIds.length < count) {
+    const create = json({ count: Math.min(count - keyIds.length, MOST_AT_A_TIME) })
+    await until(async () => {
+      const { status, body } = await server.ask('POST', `${pool}/keys`, create)
+      if (status === 201) keyIds.push(...(body as { keyIds: string[] }).keyIds)
+      return status === 201
+    })
+  }
+  return keyIds
 }
 
 /** One that is gone already is so too. */

@@ -15,18 +15,21 @@ import {
 
 let server: TestServer
 let load: LeaseLoad
+let pool = POOL
 
 const tasks = {
   async serve(urls: string[], replicas: number, history = false): Promise<void> {
     server = await serveOn(urls, { replicas, history: history ? KEPT : null })
   },
 
-  fill: async (count: number): Promise<void> => {
-    await fill(server, count)
+  /** A pool that is to have several shards is another one than that which is there at once. */
+  fill: async (count: number, shards = 1): Promise<void> => {
+    if (shards > 1) pool = '/v1/pools/sharded'
+    await fill(server, count, undefined, { pool, shards })
   },
 
   begin(): void {
-    load = new LeaseLoad(server)
+    load = new LeaseLoad(server, pool)
   },
 
   lastAt: (): number => load.lastAt,
@@ -40,9 +43,9 @@ const tasks = {
   /** The status of the answer. */
   showPool: (): Promise<number> => server.status('GET', POOL),
 
-  countLost: (granted: Granted[]): Promise<number> => countLost(server, granted),
+  countLost: (granted: Granted[]): Promise<number> => countLost(server, granted, pool),
 
-  countUntold: (granted: Granted[]): Promise<number> => countUntold(server, granted),
+  countUntold: (granted: Granted[]): Promise<number> => countUntold(server, granted, pool),
 }
 
 export type SideTasks = typeof tasks

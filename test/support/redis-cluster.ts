@@ -25,13 +25,15 @@ export class RedisCluster implements AsyncDisposable {
   }
 
   static async start(place = HERE): Promise<RedisCluster> {
-    const nodes: RedisServer[] = []
+    await using stack = new AsyncDisposableStack() // what has started ends if the others do not
+    const cluster = stack.use(new RedisCluster([]))
+    const { nodes } = cluster
     for (let node = 0; node < 6; node++) nodes.push(await RedisServer.start(OPTIONS, place))
-    const cluster = new RedisCluster(nodes)
     const addresses = nodes.map(({ address }) => address)
     const how = ['--cluster-replicas', '1', '--cluster-yes']
     nodes[0]!.cli('--cluster', 'create', ...addresses, ...how)
     await cluster.settled()
+    stack.move()
     return cluster
   }
 
@@ -48,10 +50,10 @@ export class RedisCluster implements AsyncDisposable {
     return this.nodes.find(({ port }) => port === serving!.port)!
   }
 
-  /** Of those that the default pool lies in. */
-  poolKey(): string {
+  /** One of each shard of the pool that has keys. */
+  poolKeys(): string[] {
     const keys = this.#answering().flatMap((node) => node.cli('keys', 'test:{*}:index').split('\n'))
-    return keys.find((key) => key !== '')!
+    return [...new Set(keys)].filter((key) => key !== '').sort()
   }
 
   /** Who follows it. */

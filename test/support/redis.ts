@@ -15,6 +15,8 @@ import { freePort } from './ports.ts'
 import { type ServerOptions, TestServer } from './server.ts'
 import { needTool, run } from './tools.ts'
 
+const MAX_ATTEMPTS = 5
+
 async function begin(
   args: string[],
   sign: string,
@@ -64,9 +66,17 @@ export class RedisServer implements AsyncDisposable {
     options: Record<string, string | number> = {},
     place = HERE,
   ): Promise<RedisServer> {
-    const port = await freePort()
     const directory = mkdtempSync(join(tmpdir(), 'redis-'))
-    return RedisServer.#startAt(port, directory, options, place)
+    for (let attempt = 1; ; attempt++) {
+      const port = await freePort()
+      try {
+        return await RedisServer.#startAt(port, directory, options, place)
+      } catch (error) {
+        // A node of a cluster takes the port 10 000 above too, which somebody's connection may have.
+        const isTaken = (error as Error).message.includes('Address already in use')
+        if (!isTaken || attempt === MAX_ATTEMPTS) throw error
+      }
+    }
   }
 
   static async #startAt(

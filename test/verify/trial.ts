@@ -116,7 +116,7 @@ export async function verifyFailovers(
 
 /** The replica has missed the last of what its primary did. */
 async function failOver(cluster: RedisCluster): Promise<void> {
-  const primary = cluster.primaryOf(cluster.poolKey())
+  const primary = cluster.primaryOf(cluster.poolKeys()[0]!)
   await sleep(AROUND_MS)
   cutOff(cluster, primary)
   await sleep(CUT_MS)
