@@ -17,6 +17,9 @@ export type ChangeName = keyof typeof ChangeKind
 export type ChangeKind = (typeof ChangeKind)[ChangeName]
 export const CHANGE_NAMES = Object.keys(ChangeKind) as ChangeName[]
 
+/** How often what has happened. */
+export type Tally = Partial<Record<ChangeName, number>>
+
 export interface Change {
   kind: ChangeName
   pool: string

@@ -1,7 +1,8 @@
 import type { Clock } from '../clock.ts'
-import type { Change, ChangeName } from '../engine/changes.ts'
+import type { Change, ChangeName, Tally } from '../engine/changes.ts'
 import { REFUSED, type Refusal } from '../engine/errors.ts'
 import { isRefusal, type Operation, type PoolCounts, type Result } from '../engine/operations.ts'
+import type { PoolChange } from '../store/store.ts'
 
 const MAX_READERS = 256
 /** So that no holder of a token takes all places. */
@@ -17,9 +18,6 @@ const CHANGES_AT_A_TIME = 1000
 const HEARTBEAT_MS = 15_000
 /** Who takes nothing for so long is given up. */
 const PATIENCE_MS = 30_000
-
-/** How often what has happened in a pool since the last look. */
-export type Tally = Partial<Record<ChangeName, number>>
 
 export type Told =
   | { event: 'change'; change: Change }
@@ -143,24 +141,33 @@ export class Events {
     }
   }
 
+  /** So much has happened in that pool that it is not told one by one. */
+  tallied(pool: string, more: Tally): void {
+    const tally = this.#tallyOf(pool)
+    if (tally === null) return
+    for (const [kind, times] of Object.entries(more) as [ChangeName, number][]) {
+      tally[kind] = (tally[kind] ?? 0) + times
+    }
+    const channel = this.#channels.get(pool)
+    if (channel === undefined) return
+    channel.overflowed = true
+    this.#flushSoon()
+  }
+
+  /** Something may have happened that was not told here. */
+  missed(): void {
+    for (const reader of [...this.#readers]) this.#tellMissed(reader)
+  }
+
   /** What is told of that pool may be another now. */
   touched(pool: string): void {
     this.#tallyOf(pool)
   }
 
-  policyChanged(pool: string): void {
-    this.touched(pool)
-    this.#tellOf(pool, { event: 'policy', pool })
-  }
-
-  removed(pool: string): void {
-    this.#tellOf(pool, { event: 'gone', pool })
-  }
-
-  /** All its keys are gone at once. */
-  emptied(pool: string): void {
-    this.touched(pool)
-    this.#tellOf(pool, { event: 'missed' })
+  /** It is another as a whole. */
+  poolChanged(pool: string, change: PoolChange): void {
+    if (change !== 'gone') this.touched(pool)
+    this.#tellOf(pool, change === 'emptied' ? { event: 'missed' } : { event: change, pool })
   }
 
   /** Nobody is told any more, and all are told that. */
@@ -230,6 +237,10 @@ export class Events {
     if (channel.pending.length < CHANGES_AT_A_TIME)
       channel.pending.push({ event: 'change', change })
     else channel.overflowed = true
+    this.#flushSoon()
+  }
+
+  #flushSoon(): void {
     this.#cancelChanges ??= this.#clock.callAt(this.#clock.now() + CHANGES_EVERY_MS, () => {
       this.#cancelChanges = null
       for (const one of [...this.#channels.values()]) this.#flush(one)
@@ -238,8 +249,8 @@ export class Events {
 
   #flush(channel: Channel): void {
     const told = channel.pending
-    if (told.length === 0) return
     if (channel.overflowed) told.push({ event: 'missed' })
+    if (told.length === 0) return
     channel.pending = []
     channel.overflowed = false
     for (const reader of [...channel.readers]) this.#tell(reader, told)
@@ -266,6 +277,10 @@ export class Events {
     reader.behindSince = null
     if (!reader.missed || !this.#readers.has(reader)) return
     reader.missed = false
+    this.#tellMissed(reader)
+  }
+
+  #tellMissed(reader: Reader): void {
     for (const pool of reader.interest.pools ?? []) this.touched(pool)
     this.#tell(reader, [{ event: 'missed' }])
   }

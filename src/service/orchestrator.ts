@@ -260,13 +260,13 @@ export class Orchestrator {
 
   async putPool(name: string, policy: Policy): ReturnType<Store['putPool']> {
     const put = await this.#store.putPool(name, policy)
-    if (typeof put === 'string') this.events.policyChanged(name)
+    if (typeof put === 'string') this.events.poolChanged(name, 'policy')
     return put
   }
 
   async patchPool(name: string, changes: Partial<Policy>): ReturnType<Store['patchPool']> {
     const patched = await this.#store.patchPool(name, changes)
-    if (!('code' in patched)) this.events.policyChanged(name)
+    if (!('code' in patched)) this.events.poolChanged(name, 'policy')
     return patched
   }
 
@@ -276,8 +276,7 @@ export class Orchestrator {
     const removed = this.#store.removePool(name, { force, again })
     return removed.then((refusal) => {
       if (refusal === null && !again) this.#waiters.dismiss(name, REFUSED.pool_not_found)
-      if (refusal === null && again) this.events.emptied(name)
-      else if (refusal === null) this.events.removed(name)
+      if (refusal === null) this.events.poolChanged(name, again ? 'emptied' : 'gone')
       return refusal
     })
   }
@@ -360,6 +359,15 @@ export class Orchestrator {
         this.events.changed(changes)
       },
       isHeard: () => this.events.isHeard,
+      tallied: (pool, tally) => {
+        this.events.tallied(pool, tally)
+      },
+      poolChanged: (pool, change) => {
+        this.events.poolChanged(pool, change)
+      },
+      missed: () => {
+        this.events.missed()
+      },
       health: (health) => {
         this.#storeHealth = health
       },

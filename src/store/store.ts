@@ -1,4 +1,4 @@
-import type { Change, ChangeName } from '../engine/changes.ts'
+import type { Change, ChangeName, Tally } from '../engine/changes.ts'
 import type { Refusal } from '../engine/errors.ts'
 import type { FoundLease, Operation, PoolCounts, Results } from '../engine/operations.ts'
 import type { Policy } from '../engine/policy.ts'
@@ -93,6 +93,9 @@ export class StoreFailure extends Error {
  */
 export type Health = 'ok' | 'storage_full' | 'store_unavailable'
 
+/** It was made, or has another policy; it is gone; it is there, and its keys are gone. */
+export type PoolChange = 'policy' | 'gone' | 'emptied'
+
 /** What a store tells of its own accord. */
 export interface StoreEvents {
   /** `settle` is wanted at that instant (ms since the epoch), or at once if it is past. */
@@ -103,6 +106,12 @@ export interface StoreEvents {
   changed?: (changes: readonly Change[]) => void
   /** Whether anybody wants to be told what changes now; unless it is given, somebody always does. */
   isHeard?: () => boolean
+  /** So much has been done by others than this process that it is not told one by one. */
+  tallied?: (pool: string, tally: Tally) => void
+  /** What others than this process have done to a pool as a whole. */
+  poolChanged?: (pool: string, change: PoolChange) => void
+  /** Something that others have done may not have been told. */
+  missed?: () => void
   /** Documents were put by others than this process. It is told again until this resolves. */
   documents?: () => Promise<void>
   health?: (health: Health) => void

@@ -112,6 +112,40 @@ suite('counts', () => {
     assert.deepEqual([some.heard(), none.heard()], [[], []])
   })
 
+  test('of what others have done, that is too much to be told one by one', async () => {
+    await using room = await WaitingRoom.open()
+    const { events } = room.orchestrator
+    const all = Reader.listen(room)
+    const each = Reader.listen(room, { pools: ['pool'], each: true })
+    await pass(room, 0)
+    for (const reader of [all, each]) reader.heard()
+    events.tallied('pool', { leased: 3 })
+    events.tallied('pool', { leased: 4, released: 2 })
+    events.tallied('nowhere', { leased: 1 })
+    await pass(room, 100)
+    assert.deepEqual(each.heard(), ['missed'])
+    await pass(room, 900)
+    assert.deepEqual(all.heard(), ['pool: 0 + 0 (leased 7, released 2)'])
+    assert.deepEqual(each.heard(), ['pool: 0 + 0 (leased 7, released 2)'])
+  })
+
+  test('come again where something that others did was not heard of', async () => {
+    await using room = await WaitingRoom.open()
+    const all = Reader.listen(room)
+    const some = Reader.listen(room, { pools: ['pool'] })
+    await pass(room, 0)
+    for (const reader of [all, some]) reader.heard()
+    room.orchestrator.events.missed()
+    await pass(room, 1000)
+    assert.deepEqual(
+      [all.heard(), some.heard()],
+      [
+        ['missed', 'pool: 0 + 0 ()'],
+        ['missed', 'pool: 0 + 0 ()'],
+      ],
+    )
+  })
+
   test('say who waits', async () => {
     await using room = await WaitingRoom.open()
     const reader = Reader.listen(room, { pools: ['pool'] })

@@ -55,6 +55,8 @@ export class Layout {
   readonly names: string
   readonly meta: string
   readonly documents: string
+  /** Where servers tell each other what they do. */
+  readonly changes: string
 
   constructor(prefix: string) {
     this.#prefix = prefix
@@ -62,6 +64,7 @@ export class Layout {
     this.names = `${prefix}:{all}:names`
     this.meta = `${prefix}:{all}:meta`
     this.documents = `${prefix}:{all}:documents`
+    this.changes = `${prefix}:{all}:changes`
   }
 
   /** All keys of a pool's shard, by its tag; they are in one slot. */

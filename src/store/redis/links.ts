@@ -11,6 +11,8 @@ const MAX_RECONNECT_MS = 500
 /** How often a cluster is asked which node has what. */
 const REFRESH_MS = 1000
 
+type Heard = (channel: string | null, message?: string) => void
+
 /** A primary, or the primaries of a cluster. */
 export interface Links {
   /** The node that serves the slot, once it can be spoken to; null: not until `end`, of the monotonic clock. */
@@ -22,8 +24,8 @@ export interface Links {
   readonly primaries: readonly Redis[]
   /** Why nodes could last not be reached, if they could not. */
   readonly trouble: Error | null
-  /** Calls back with the channel of each message; with null when messages may have been missed. */
-  listen(heard: (channel: string | null) => void): void
+  /** Calls back with each message and its channel; with null when messages may have been missed. */
+  listen(heard: Heard): void
   subscribe(channel: string): Promise<unknown>
   unsubscribe(channel: string): Promise<unknown>
   close(): void
@@ -97,7 +99,7 @@ class Primary implements Links {
     return
   }
 
-  listen(heard: (channel: string | null) => void): void {
+  listen(heard: Heard): void {
     this.#subscriber.on('smessage', heard)
     this.#subscriber.on('ready', () => {
       heard(null)
@@ -161,7 +163,7 @@ class Primaries implements Links {
     this.#cluster.refreshSlotsCache(ignore)
   }
 
-  listen(heard: (channel: string | null) => void): void {
+  listen(heard: Heard): void {
     this.#cluster.on('smessage', heard)
     for (const event of ['ready', '+node', '-node']) {
       this.#cluster.on(event, () => {

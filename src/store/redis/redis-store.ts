@@ -21,12 +21,12 @@ import { type Due, type Known, KnownPools } from './known-pools.ts'
 import { type Layout, shardOfKey, tagsOf } from './layout.ts'
 import { lookBack } from './past.ts'
 import { type Entry, Registry } from './registry.ts'
+import { Relay } from './relay.ts'
 import { Run } from './run.ts'
 import { PULSE, PUT_DOCUMENT } from './scripts.ts'
 import { type Answer, Shard } from './shard.ts'
 import { Spread } from './spread.ts'
 import { Watches } from './watches.ts'
-import { changeFromWire } from './wire.ts'
 
 const PULSE_MS = 1000
 const PULSE_TERMS = { onlyReads: true, patienceMs: PULSE_MS }
@@ -60,6 +60,7 @@ export class RedisStore implements Store {
   readonly #events: StoreEvents
   readonly #registry: Registry
   readonly #watches: Watches
+  readonly #relay: Relay
   readonly #known: KnownPools
   readonly #all: AllPools
   /** The instant that was last announced by `wakeAt`, unless it has come. */
@@ -91,6 +92,7 @@ export class RedisStore implements Store {
     this.#watches = new Watches(connection.links, layout, this.#registry, (pool) => {
       this.#events.available?.(pool)
     })
+    this.#relay = new Relay(connection, layout, clock, random, events)
     this.#known = new KnownPools(maxPools, clock)
     const run = (entry: Entry, run: Run): Promise<boolean> => this.#runIn(this.#know(entry), run)
     const shardsOf = (entry: Entry): readonly Shard[] => this.#know(entry).shards
@@ -147,6 +149,7 @@ export class RedisStore implements Store {
   async putPool(name: string, policy: Policy): Promise<'created' | 'replaced' | Refusal> {
     const put = await this.#watched(this.#registry.put(name, () => policy))
     if (put === 'absent') throw new Error('a pool was put and not put')
+    if (typeof put === 'string') this.#relay.poolChanged(name, 'policy')
     return put
   }
 
@@ -161,6 +164,7 @@ export class RedisStore implements Store {
       }),
     )
     if (typeof put === 'object') return put
+    if (put !== 'absent') this.#relay.poolChanged(name, 'policy')
     return policies.at(-1) ?? REFUSED.pool_not_found
   }
 
@@ -181,6 +185,7 @@ export class RedisStore implements Store {
       )
       if (isDone) {
         this.#known.forget(entry.uid)
+        this.#relay.poolChanged(name, again ? 'emptied' : 'gone')
         return null
       }
     }
@@ -255,6 +260,7 @@ export class RedisStore implements Store {
   close(): Promise<void> {
     this.#closed = true
     this.#stopPulse()
+    this.#relay.close()
     this.#connection.links.close()
     return Promise.resolve()
   }
@@ -285,12 +291,11 @@ export class RedisStore implements Store {
     tags: readonly string[],
     tell: (answer: Answer) => void,
   ): Shard {
-    const { changed, isHeard = () => true } = this.#events
     const setting = {
       connection: this.#connection,
       clock: this.#clock,
       ownTime: this.#follow === null,
-      isHeard: () => changed !== undefined && isHeard(),
+      isHeard: () => this.#relay.isHeard,
     }
     const shards = tags.length
     const counter = shards === 1 ? null : this.#layout.part(tags[0]!, 'meta')
@@ -302,8 +307,7 @@ export class RedisStore implements Store {
     for (const [name, count] of Object.entries(counts)) this.#changes[name as ChangeName] += count
     if (earliest !== null) this.#known.fallsDue(known, shard, earliest - now)
     this.#announceDue()
-    if (changes !== undefined)
-      this.#events.changed?.(changes.map((change) => changeFromWire(change, known.name)))
+    if (changes !== undefined) this.#relay.changed(known.name, changes)
     if (freed) this.#events.available?.(known.name)
   }
 
@@ -345,10 +349,12 @@ export class RedisStore implements Store {
       if (this.#health === 'storage_full') {
         await this.#connection.write(this.#layout.meta, 'HSET', 'room', 1)
       }
-      const told = await this.#connection.evaluate(PULSE, [this.#layout.meta], [], PULSE_TERMS)
-      const [now, documentsVersion] = told as [number, number]
+      const { meta, changes } = this.#layout
+      const told = await this.#connection.evaluate(PULSE, [meta, changes], [], PULSE_TERMS)
+      const [now, documentsVersion, , listeners] = told as [number, number, number, number]
       this.#follow?.(now)
       this.#setHealth('ok')
+      this.#relay.look(listeners)
       if (documentsVersion !== this.#documentsVersion) {
         await this.#events.documents?.()
         this.#documentsVersion = documentsVersion
