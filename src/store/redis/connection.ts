@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import slotOf from 'cluster-key-slot'
 import type { Redis } from 'ioredis'
 import { StoreFailure } from '../store.ts'
-import { type Links, COMMAND_MS } from './links.ts'
+import { COMMAND_MS, isLate, type Links } from './links.ts'
 import type { Script } from './scripts.ts'
 
 /** For so long a call that was not done is tried again, as a rule. */
@@ -110,6 +110,7 @@ export class Connection {
       } catch (error) {
         if (error instanceof StoreFailure) throw error
         why = error
+        if (isLate(error)) this.links.doubt(node)
         const word = wordOf(error)
         if (word === 'OOM') throw new StoreFailure('storage_full', error)
         if (NOT_EVER.includes(word)) throw new StoreFailure('store_unavailable', error)

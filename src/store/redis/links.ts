@@ -21,6 +21,8 @@ export interface Links {
   at(address: string): Redis | undefined
   /** Who serves what may have changed. */
   refresh(): void
+  /** The node has not answered in time: where another may come in its place nothing more is sent to it until it answers. */
+  doubt(node: Redis): void
   readonly primaries: readonly Redis[]
   /** Why nodes could last not be reached, if they could not. */
   readonly trouble: Error | null
@@ -44,6 +46,11 @@ const OPTIONS: NodeOptions = {
 
 export function linksTo(address: Address): Links {
   return address.kind === 'single' ? new Primary(address.options) : new Primaries(address)
+}
+
+/** Of a call that was sent: nobody knows whether it was done. */
+export function isLate(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Command timed out'
 }
 
 /** Errors come with the calls that they concern. */
@@ -99,6 +106,11 @@ class Primary implements Links {
     return
   }
 
+  /** Its socket has a timeout. */
+  doubt(): void {
+    return
+  }
+
   listen(heard: Heard): void {
     this.#subscriber.on('smessage', heard)
     this.#subscriber.on('ready', () => {
@@ -123,6 +135,7 @@ class Primary implements Links {
 class Primaries implements Links {
   trouble: Error | null = null
   readonly #cluster: Cluster
+  readonly #doubted = new Set<Redis>()
 
   constructor({ nodes, options }: Extract<Address, { kind: 'cluster' }>) {
     this.#cluster = new Cluster(nodes, {
@@ -147,7 +160,7 @@ class Primaries implements Links {
     for (;;) {
       const address = this.#cluster.slots[slot]?.[0]
       const node = address === undefined ? undefined : this.at(address)
-      if (node?.status === 'ready') return node
+      if (node?.status === 'ready' && !this.#doubted.has(node)) return node
       if (node?.status === 'wait') void node.connect().catch(ignore)
       if (node === undefined) this.refresh()
       if (performance.now() >= end) return null
@@ -161,6 +174,19 @@ class Primaries implements Links {
 
   refresh(): void {
     this.#cluster.refreshSlotsCache(ignore)
+  }
+
+  doubt(node: Redis): void {
+    this.refresh()
+    if (this.#doubted.has(node)) return
+    this.#doubted.add(node)
+    const trust = (): void => {
+      this.#doubted.delete(node)
+    }
+    node.call('PING').then(trust, (error: unknown) => {
+      trust() // one that is not connected is not ready either
+      if (isLate(error)) this.doubt(node)
+    })
   }
 
   listen(heard: Heard): void {
