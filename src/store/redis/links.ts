@@ -62,6 +62,7 @@ class Primary implements Links {
   trouble: Error | null = null
   readonly #redis: Redis
   readonly #subscriber: Redis
+  #isClosed = false
 
   constructor(options: NodeOptions) {
     const lasting: NodeOptions = {
@@ -84,6 +85,16 @@ class Primary implements Links {
     })
     // Its queue keeps what is subscribed to while it is away.
     this.#subscriber = new Redis({ ...lasting, maxRetriesPerRequest: null }).on('error', ignore)
+    for (const redis of [this.#redis, this.#subscriber]) this.#keep(redis)
+  }
+
+  /** ioredis gives a connection up for good if a Sentinel tells of a failover while it connects. */
+  #keep(redis: Redis): void {
+    redis.on('end', () => {
+      setTimeout(() => {
+        if (!this.#isClosed) redis.connect().catch(ignore)
+      }, LOOK_AGAIN_MS)
+    })
   }
 
   get primaries(): readonly Redis[] {
@@ -127,6 +138,7 @@ class Primary implements Links {
   }
 
   close(): void {
+    this.#isClosed = true
     this.#redis.disconnect()
     this.#subscriber.disconnect()
   }
