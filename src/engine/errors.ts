@@ -158,7 +158,7 @@ export const ERRORS = {
   key_not_found: {
     status: 404,
     title: 'No such key.',
-    advice: 'The key never was, died or was deleted. Draw another.',
+    advice: 'The key never was, died or was deleted. Correct its id, or draw another.',
   },
   pool_not_found: {
     status: 404,
