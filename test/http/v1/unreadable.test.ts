@@ -1,6 +1,7 @@
 /** A value that somebody has altered where it lies: it is an error, and never handed out as it is. */
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { ERRORS } from '../../../src/engine/errors.ts'
 import { DEFAULT_POLICY } from '../../../src/engine/policy.ts'
 import { SystemRandom } from '../../../src/random.ts'
 import { Vault } from '../../../src/service/vault.ts'
@@ -70,8 +71,8 @@ async function askBare(
 
 function assertUnreadable({ status, headers, text, body }: Answer): void {
   assert.equal(status, 500, text)
-  const title = 'The value of the key will not decrypt.'
-  assert.deepEqual(body, { title, status: 500, code: 'value_unreadable' })
+  const { title, advice } = ERRORS.value_unreadable
+  assert.deepEqual(body, { title, status: 500, code: 'value_unreadable', detail: advice })
   assert.equal(headers.location, undefined, 'there is no lease')
 }
 
