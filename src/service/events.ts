@@ -166,6 +166,8 @@ export class Events {
 
   /** It is another as a whole. */
   poolChanged(pool: string, change: PoolChange): void {
+    const channel = this.#channels.get(pool)
+    if (channel !== undefined) this.#flush(channel) // it was before
     if (change !== 'gone') this.touched(pool)
     this.#tellOf(pool, change === 'emptied' ? { event: 'missed' } : { event: change, pool })
   }

@@ -158,6 +158,25 @@ suite('events of several servers over one Redis', { timeout: 120_000 }, () => {
     await expectChanges(reader, second)
   })
 
+  test('what a server did that ends before it tells is known to be missed', async () => {
+    const third = await serveOn([redis.url])
+    const reader = await listen(first, '?pool=shared')
+    await done(third, 'POST', `${POOL}/keys`, { count: 1 })
+    await third[Symbol.asyncDispose]()
+    await reader.next('missed')
+  })
+
+  test('a pool that is made anew is told of before its keys', async () => {
+    const reader = await listen(first, '?pool=shared')
+    await done(second, 'POST', `${POOL}/keys`, { count: 1 })
+    await done(second, 'DELETE', `${POOL}?force=true`)
+    await done(second, 'PUT', POOL, { keyLifetimeMs: null })
+    await done(second, 'POST', `${POOL}/keys`, { count: 1 })
+    await until(() => reader.events.filter(({ event }) => event === 'change').length >= 2)
+    const told = reader.events.map(({ event }) => event).filter((event) => event !== 'counts')
+    assert.deepEqual(told, ['change', 'gone', 'policy', 'change'])
+  })
+
   test('nobody tells where nobody listens', async () => {
     const reader = await listen(first, '?pool=shared')
     assert.equal(listeners(), '1')

@@ -381,6 +381,7 @@ export class RedisStore implements Store {
 
   #fail(error: unknown): void {
     if (!(error instanceof StoreFailure)) return
+    if (error.code === 'storage_failed') this.#relay.lost()
     if (error.code === 'storage_full' || error.code === 'store_unavailable') {
       this.#setHealth(error.code)
     }

@@ -11,7 +11,7 @@ import { changeFromWire, type WireChange } from './wire.ts'
 const TOLD_EVERY_MS = 100
 /** Changes of a pool that are told one by one at a time, as many as a reader is. */
 const CHANGES_AT_A_TIME = 1000
-/** After so many pulses of their own all servers tell this one. */
+/** After so many pulses of their own all servers tell this one; who says nothing for longer is gone. */
 const PULSES_TO_BE_TOLD = 3
 
 interface Told {
@@ -44,8 +44,8 @@ export class Relay {
   #pools = new Map<string, Told>()
   #poolChanges: Message['poolChanges'] = []
   #number = 0
-  /** By sender, of the last message that was heard. */
-  readonly #numbers = new Map<string, number>()
+  /** By sender, the number of the last message that was heard, and how many pulses ago that was. */
+  readonly #senders = new Map<string, { number: number; quietFor: number }>()
   #stopTelling: (() => void) | null = null
 
   constructor(
@@ -93,9 +93,14 @@ export class Relay {
       links.subscribe(this.#channel).catch(() => undefined)
       this.#isListening = true
       this.#missesFor = PULSES_TO_BE_TOLD
-      this.#numbers.clear()
+      this.#senders.clear()
     }
     this.#awaitsOwn = this.#isListening
+    for (const [from, sender] of this.#senders) {
+      if (++sender.quietFor <= PULSES_TO_BE_TOLD) continue
+      this.#senders.delete(from)
+      this.#events.missed?.() // it may have ended before it told what it did
+    }
     // If there is nothing to tell, by its number whoever listens sees that he has missed nothing.
     if (this.#isListening || this.#othersListen) void this.#tell()
   }
@@ -116,7 +121,13 @@ export class Relay {
   poolChanged(pool: string, change: PoolChange): void {
     if (!this.#othersListen) return
     this.#poolChanges.push([pool, change])
-    this.#tellSoon()
+    void this.#tell() // before anything that is done to the pool afterwards
+  }
+
+  /** The outcome of a call is unknown: what it did is told to nobody. */
+  lost(): void {
+    this.#events.missed?.()
+    this.#number++
   }
 
   close(): void {
@@ -150,9 +161,9 @@ export class Relay {
       this.#awaitsOwn = false
       return
     }
-    const before = this.#numbers.get(from)
+    const before = this.#senders.get(from)?.number
     if (number === before) return // it was sent again
-    this.#numbers.set(from, number)
+    this.#senders.set(from, { number, quietFor: 0 })
     for (const [pool, changes, more] of pools) {
       this.#events.changed?.(changes.map((one) => changeFromWire(one, pool)))
       if (Object.keys(more).length > 0) this.#events.tallied?.(pool, more)
