@@ -126,7 +126,8 @@ export class HttpServer {
       const { pool } = request.params as { pool?: string }
       const isPut = request.method === 'PUT' && pool !== NO_POOL
       const missing = pool !== undefined && !isPut && ERRORS[code].status < 500
-      if (missing && (await orchestrator.policy(pool)) === undefined) {
+      // While the store is away nobody knows, and what is wrong with the request is so all the same.
+      if (missing && (await orchestrator.policy(pool).catch(() => null)) === undefined) {
         return sendProblem(reply, 'pool_not_found')
       }
       return sendProblem(reply, code, detail)

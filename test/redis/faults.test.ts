@@ -4,7 +4,8 @@ import { suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { StoreFailure } from '../../src/store/store.ts'
 import { RedisServer, serveOn } from '../support/redis.ts'
-import type { TestServer } from '../support/server.ts'
+import { json, type TestServer } from '../support/server.ts'
+import { assertProblem } from '../support/v1.ts'
 import { countLost, countTwice, fill, LeaseLoad } from './lease-load.ts'
 
 const HEALS_WITHIN_MS = 15_000
@@ -63,6 +64,15 @@ suite('Redis', () => {
     assert.equal((body as { isBlocked: boolean }).isBlocked, true)
     const path = `/v1/pools/default/leases/${(drawn as unknown as { leaseId: string }).leaseId}`
     assert.equal((await server.ask('GET', path)).status, 200)
+  })
+
+  test('that does not answer: what is wrong with a request is wrong all the same', async () => {
+    await using redis = await RedisServer.start()
+    await using server = await serveOn([redis.url])
+    redis.stop()
+    const answer = await server.ask('POST', '/v1/pools/default/keys', json({}))
+    assertProblem(answer, 'invalid_request')
+    redis.wake()
   })
 
   test('that does not answer: nobody waits for ever', async () => {

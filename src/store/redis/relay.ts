@@ -102,7 +102,7 @@ export class Relay {
       this.#events.missed?.() // it may have ended before it told what it did
     }
     // If there is nothing to tell, by its number whoever listens sees that he has missed nothing.
-    if (this.#isListening || this.#othersListen) void this.#tell()
+    if (this.#isListening || this.#othersListen) this.#tell()
   }
 
   /** This server has done that, in this order. */
@@ -121,12 +121,12 @@ export class Relay {
   poolChanged(pool: string, change: PoolChange): void {
     if (!this.#othersListen) return
     this.#poolChanges.push([pool, change])
-    void this.#tell() // before anything that is done to the pool afterwards
+    this.#tell() // before anything that is done to the pool afterwards
   }
 
-  /** The outcome of a call is unknown: what it did is told to nobody. */
+  /** The outcome of a call is unknown: what it did is told to nobody. Many may fail at once, and readers are told once. */
   lost(): void {
-    this.#events.missed?.()
+    if (this.#isListening) this.#missesFor = Math.max(this.#missesFor, 1)
     this.#number++
   }
 
@@ -136,12 +136,13 @@ export class Relay {
 
   #tellSoon(): void {
     this.#stopTelling ??= this.#clock.callAt(this.#clock.now() + TOLD_EVERY_MS, () => {
-      this.#stopTelling = null
-      void this.#tell()
+      this.#tell()
     })
   }
 
-  async #tell(): Promise<void> {
+  #tell(): void {
+    this.#stopTelling?.()
+    this.#stopTelling = null
     const message: Message = {
       from: this.#self,
       number: ++this.#number,
@@ -152,7 +153,7 @@ export class Relay {
     this.#poolChanges = []
     // Whoever does not get it will see so by the number of the next one.
     const told = this.#connection.read(this.#channel, 'SPUBLISH', JSON.stringify(message))
-    await told.catch(() => undefined)
+    told.catch(() => undefined)
   }
 
   #hear(text: string): void {
