@@ -199,6 +199,22 @@ suite('what was acknowledged', () => {
 })
 
 suite('one holder at a time', () => {
+  test('a look in the millisecond in which a grant was heard may have come before it', () => {
+    const lookAfter = (laterMs: number): History => {
+      const { history, keyId } = crashed(() => undefined)
+      const draw = history.begin({ op: 'draw' })
+      const look = history.log.send({ op: 'show', keyId }, history.now + laterMs)
+      const blockedUntil = history.now - 1 + TTL_MS
+      const lease = { keyId, leaseId: 'lease 1', fencingToken: 1, blockedUntil }
+      history.log.answer(draw, { lease }, history.now)
+      const key = { ...born(START + 5), state: 'available', lease: null }
+      history.log.answer(look, { key }, history.now + laterMs + 1)
+      return history
+    }
+    lookAfter(0).assertFaults({})
+    lookAfter(1).assertFaults({ lost: 1 })
+  })
+
   test('a key may be drawn again once it is let go', () => {
     const { history, keyId } = crashed(() => undefined)
     history.release(history.draw(keyId))

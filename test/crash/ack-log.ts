@@ -262,7 +262,8 @@ export class AckLog {
   #shown(key: KnownKey, shown: ShownKey, sentAt: number, now: number): void {
     const { lease } = key
     if (lease === null || !key.isHeld(lease, sentAt, now) || key.shows(lease, shown)) return
-    this.#report('lost', key.keyId, `lease ${lease.fencingToken} is not shown`)
+    const known = JSON.stringify({ sentAt, now, shown, lease, lives: key.lives })
+    this.#report('lost', key.keyId, `lease ${lease.fencingToken} is not shown: ${known}`)
   }
 
   #shownQuiet(key: KnownKey, shown: ShownKey, sentAt: number, now: number): void {

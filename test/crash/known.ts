@@ -93,12 +93,15 @@ export class KnownKey {
     return this.removed === 'no' && instant < this.livesUntil
   }
 
-  /** Whether that lease holds throughout, if nothing is lost. */
+  /**
+   * Whether that lease holds throughout, if nothing is lost. What began in the very millisecond in which its
+   * holder heard of it may have come before it.
+   */
   isHeld(lease: KnownLease, from: number, to: number): boolean {
     return (
       lease.over === 'no' &&
       lease.letGoAt === Infinity &&
-      lease.heldFrom <= from &&
+      lease.heldFrom < from &&
       to < lease.blockedUntil - SLACK_MS &&
       this.isAliveAt(to)
     )
