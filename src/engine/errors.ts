@@ -223,7 +223,7 @@ export const ERRORS = {
   pool_exhausted: {
     status: 429,
     title: 'Every key of the pool is leased or cooling.',
-    advice: 'Come back after Retry-After, or wait for a key with waitMs.',
+    advice: 'Come back after Retry-After (retryAfterMs), or wait for a key with waitMs.',
   },
   too_many_waiters: {
     status: 429,
@@ -248,7 +248,7 @@ export const ERRORS = {
   pool_empty: {
     status: 409,
     title: 'The pool has no key that could become available.',
-    advice: 'Add keys, or enable disabled ones.',
+    advice: 'Add keys. Those that are disabled, if any are, can be enabled.',
   },
   pool_full: {
     status: 409,

@@ -45,16 +45,19 @@ export const DEFAULT_POLICY: Policy = Object.freeze({
   shards: 1,
 })
 
+/** What may not be above what. */
+const LIMITED = [
+  ['leaseTtlMs', 'maxLeaseTtlMs'],
+  ['leaseTtlMs', 'maxLeaseTotalMs'],
+  ['failureCooldownMs', 'maxFailureCooldownMs'],
+] as const
+
 /** What is wrong with a policy, in words for the person who wrote it; null if nothing is. */
 export function contradiction(policy: Policy): string | null {
-  if (policy.leaseTtlMs > policy.maxLeaseTtlMs) {
-    return 'leaseTtlMs is above maxLeaseTtlMs'
-  }
-  if (policy.maxLeaseTotalMs !== null && policy.leaseTtlMs > policy.maxLeaseTotalMs) {
-    return 'leaseTtlMs is above maxLeaseTotalMs'
-  }
-  if (policy.failureCooldownMs > policy.maxFailureCooldownMs) {
-    return 'failureCooldownMs is above maxFailureCooldownMs'
+  for (const [value, limit] of LIMITED) {
+    const most = policy[limit] ?? NEVER
+    // Both with their numbers: one of them may be a default that the request did not name.
+    if (policy[value] > most) return `${value} is above ${limit}: ${policy[value]} > ${most}`
   }
   return null
 }

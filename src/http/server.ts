@@ -34,6 +34,7 @@ const JSON_TYPE = /^application\/([\w.-]+\+)?json\s*(;|$)/i
 const FORM_TYPE = /^application\/x-www-form-urlencoded\s*(;|$)/i
 /** What a name of a field looks like. */
 const FIELD = /^\w{1,24}$/
+const UNDECODABLE = 'A % in a path begins two hex digits of UTF-8; a % itself is %25.'
 const CLASSIC_KEY_PATH = /^\/(keys|keepalive)\/./
 
 export interface HttpServerOptions {
@@ -74,7 +75,7 @@ export class HttpServer {
       frameworkErrors: (_error, request, reply: FastifyReply) => {
         // A path that is not even decodable: to the classic API one more key that does not exist.
         if (CLASSIC_KEY_PATH.test(request.raw.url!)) void reply.code(404).send({})
-        else void sendProblem(reply, 'route_not_found')
+        else void sendProblem(reply, 'invalid_request', UNDECODABLE)
       },
     })
   }

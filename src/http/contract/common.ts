@@ -136,7 +136,7 @@ export const Problem = Type.Object(
     title: Type.String(),
     status: Type.Integer(),
     code: Type.Enum(Object.keys(ERRORS), { description: 'never changes; docs/errors.md' }),
-    detail: Type.Optional(Type.String({ description: 'what is wrong here, else what to do' })),
+    detail: Type.String({ description: 'what is wrong here, else what to do' }),
     reason: Type.Optional(
       Type.Enum([...END_REASONS], { description: 'lease_ended: how, where still known' }),
     ),

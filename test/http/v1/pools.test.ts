@@ -146,8 +146,8 @@ suite('a policy', () => {
     await using server = await TestServer.start()
     const pool = await PoolClient.make(server)
     for (const [policy, detail] of [
-      [{ leaseTtlMs: 11, maxLeaseTtlMs: 10 }, /leaseTtlMs is above maxLeaseTtlMs/],
-      [{ maxLeaseTotalMs: 59_999 }, /leaseTtlMs is above maxLeaseTotalMs/],
+      [{ leaseTtlMs: 11, maxLeaseTtlMs: 10 }, /leaseTtlMs is above maxLeaseTtlMs: 11 > 10/],
+      [{ maxLeaseTotalMs: 59_999 }, /leaseTtlMs is above maxLeaseTotalMs: 60000 > 59999/],
       [{ failureCooldownMs: 3_600_001 }, /failureCooldownMs is above maxFailureCooldownMs/],
     ] as const) {
       for (const method of ['PUT', 'PATCH']) {

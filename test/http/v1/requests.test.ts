@@ -91,7 +91,8 @@ test('what is no pool is on no route, however it is spelt', async () => {
     assertProblem(await pool.ask('POST', '/leases', {}), 'pool_not_found')
   }
   for (const name of ['%zz', '%', '%c0%ae']) {
-    assertProblem(await new PoolClient(server, name).ask('GET', ''), 'route_not_found')
+    const answer = await new PoolClient(server, name).ask('GET', '')
+    assert.match(assertProblem(answer, 'invalid_request'), /^A % in a path/)
   }
 })
 
