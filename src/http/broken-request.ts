@@ -6,6 +6,7 @@ import { problem, PROBLEM_TYPE } from './problem.ts'
 
 /** How long a connection that is given up may take to read its last answer. */
 const LINGER_MS = 1000
+const NOT_HTTP = 'It is not HTTP/1.1 as RFC 9112 has it, or of no method that is known.'
 
 /** Answers what never became a request: the parser refused it, or it took too long. */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -17,7 +18,7 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
   if (error.code === 'HPE_HEADER_OVERFLOW') code = 'headers_too_large'
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') code = 'request_timeout'
   const { status } = ERRORS[code]
-  const body = problem(code)
+  const body = problem(code, code === 'invalid_request' ? NOT_HTTP : undefined)
   const answer =
     `HTTP/1.1 ${status} ${STATUS_CODES[status]!}\r\n` +
     `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +

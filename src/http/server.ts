@@ -200,15 +200,23 @@ export class HttpServer {
 
 interface Invalid {
   keyword: string
+  instancePath: string
   params: Record<string, unknown>
+  data?: unknown
   parentSchema?: { description?: string }
 }
 
 /** The message names the place; what it leaves out is added. */
-function whatIsInvalid({ message, validation }: FastifyError): string {
-  const { keyword, params, parentSchema } = validation![0]! as Invalid
+function whatIsInvalid({ message, validation, validationContext }: FastifyError): string {
+  const { keyword, instancePath, params, data, parentSchema } = validation![0]! as Invalid
+  if (validationContext === 'body' && instancePath === '' && (data ?? null) === null)
+    return `The body is missing: ${message}.`
   if (keyword === 'pattern' && parentSchema?.description !== undefined)
     return `${message} (${parentSchema.description}).`
+  if (keyword === 'enum') {
+    const values = (params.allowedValues as unknown[]).map((value) => JSON.stringify(value))
+    return `${message}: ${values.join(', ')}.`
+  }
   if (keyword === 'additionalProperties') return `${message}${named(params.additionalProperty)}.`
   if (keyword === 'discriminator' && typeof params.tagValue === 'string')
     return `${message}${named(params.tagValue)}.`

@@ -11,6 +11,7 @@ import {
   KeyName,
   Metadata,
   nullable,
+  optionalBody,
   Page,
   PoolParams,
   type Route,
@@ -205,6 +206,7 @@ export const keys = {
     schema: {
       summary: "Put a key's death off",
       params: KeyParams,
+      body: optionalBody({}),
       response: { 200: KeptAlive },
     },
   },

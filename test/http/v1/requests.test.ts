@@ -63,6 +63,21 @@ suite('the order of checks', () => {
     assertStatus(await pool.send('POST', '/leases', { ...suffixed, body: '{"ttlMs":5}' }), 201)
   })
 
+  test('what is wrong with it is told in full', async () => {
+    await using server = await TestServer.start()
+    const pool = await PoolClient.make(server)
+    const [keyId] = await pool.create()
+    const { leaseId } = await pool.acquire()
+    for (const [path, body, told] of [
+      [`/leases/${leaseId}/release`, { outcome: 'great' }, /values: "ok", /],
+      [`/keys/${keyId!}/keepalive`, { lifetimeMs: 5 }, /"lifetimeMs"/],
+      ['/keys', undefined, /^The body is missing: body must be object\.$/],
+      ['/leases', { ttlMs: null }, /ttlMs must be integer/],
+    ] as const) {
+      assert.match(assertProblem(await pool.ask('POST', path, body), 'invalid_request'), told)
+    }
+  })
+
   test('a body of more than 64 KiB is a 413 that says how many bytes there may be', async () => {
     await using server = await TestServer.start()
     const pool = await PoolClient.make(server)
