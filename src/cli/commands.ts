@@ -1,6 +1,7 @@
 /** All commands. Each is loaded when it is called, so that one that asks a server does not wait for a server's code. */
 import type { Shape } from './completion/shape.ts'
-import type { Command, Flag, Group } from './remote/command.ts'
+import type { Command, Group } from './remote/command.ts'
+import type { Flag } from './flags.ts'
 
 export interface Entry {
   /** @param args what else is on the command line. */
@@ -25,7 +26,7 @@ export const COMMANDS: Record<string, Listed> = {
     summary: 'start the server',
     loadsStore: true,
     load: async () => {
-      const { settingFlags } = await import('../config.ts')
+      const { settingFlags } = await import('./config.ts')
       const { serve, SERVE_HELP } = await import('./serve.ts')
       return { help: () => SERVE_HELP, run: serve, shapes: [shapeOf('serve', settingFlags())] }
     },

@@ -4,14 +4,15 @@ import { copyFile, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { parseArgs } from 'node:util'
-import { ConfigError, readAs } from '../config.ts'
+import { ConfigError } from './config-error.ts'
+import { readAs } from './config.ts'
 import { JournalError } from '../store/embedded/journal.ts'
 import { syncPath } from '../store/embedded/sqlite/database.ts'
 import { DATABASE_FILE } from '../store/embedded/sqlite/format.ts'
 import { type Verdict, verifyDirectory, verifyFile } from '../store/embedded/sqlite/verify.ts'
 import { serverOf } from './remote/api.ts'
-import { COMMON_FLAGS, type Flag, flagsHelp } from './remote/command.ts'
+import { type Flag, flagsHelp, readFlags } from './flags.ts'
+import { COMMON_FLAGS } from './remote/command.ts'
 
 export const BACKUP_FLAGS: Record<string, Flag> = {
   url: COMMON_FLAGS.url,
@@ -106,16 +107,8 @@ interface Read {
 }
 
 function read(args: string[], flags: Record<string, Flag>): Read {
-  try {
-    const options = Object.fromEntries(
-      Object.keys(flags).map((name) => [name, { type: 'string' as const }]),
-    )
-    const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
-    if (positionals.length > 1) throw new Error(`unexpected "${positionals[1]!}"`)
-    return { file: positionals[0], options: values }
-  } catch (error) {
-    throw new ConfigError((error as Error).message)
-  }
+  const { values, words } = readFlags(args, flags, '[FILE]')
+  return { file: words[0], options: values as Record<string, string | undefined> }
 }
 
 function refuseExisting(file: string): void {

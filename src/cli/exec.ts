@@ -9,7 +9,7 @@ import {
   TokenOrchestrator,
   UnreachableError,
 } from '../client/client.ts'
-import { ConfigError } from '../config.ts'
+import { ConfigError } from './config-error.ts'
 import { OUTCOMES } from '../engine/transitions.ts'
 import { ApiError, serverOf } from './remote/api.ts'
 import type { Call, Command } from './remote/command.ts'

@@ -1,7 +1,8 @@
 /** Files that hold secrets: the certificate's key, and access tokens. */
 import { readFileSync, statSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
-import { type Config, ConfigError } from '../config.ts'
+import { ConfigError } from './config-error.ts'
+import { type Config } from './config.ts'
 import type { Tls } from '../http/listener.ts'
 import type { Log } from '../log.ts'
 

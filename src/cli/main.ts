@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { ConfigError } from '../config.ts'
+import { ConfigError } from './config-error.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { JournalError } from '../store/embedded/journal.ts'
 import { MasterKeyError } from '../service/vault.ts'
@@ -8,7 +8,7 @@ import { StoreFailure } from '../store/store.ts'
 import { newerNode, version } from '../version.ts'
 import { COMMANDS, commandsHelp } from './commands.ts'
 import { ApiError } from './remote/api.ts'
-import { suggestion } from './remote/suggest.ts'
+import { suggestion } from './suggest.ts'
 
 const HELP = `Usage: token-orchestrator COMMAND
 

@@ -2,8 +2,8 @@
 import { existsSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
-import { ConfigError, readAs } from '../config.ts'
+import { ConfigError } from './config-error.ts'
+import { readAs } from './config.ts'
 import type { CopiedPool } from '../engine/copies.ts'
 import { ERRORS } from '../engine/errors.ts'
 import { MAX_SHARDS } from '../engine/policy.ts'
@@ -27,7 +27,7 @@ import { RedisError } from '../store/redis/redis-error.ts'
 import { StoreFailure } from '../store/store.ts'
 import { OWN_FILE, readKeys } from './encryption-keys.ts'
 import { Bar } from './remote/bar.ts'
-import { type Flag, flagsHelp } from './remote/command.ts'
+import { type Flag, flagsHelp, readFlags } from './flags.ts'
 
 const PREFIX = readAs('redisPrefix', 'redis-prefix')
 /** A server that is at work says so every second. */
@@ -156,18 +156,7 @@ async function fill(
 }
 
 function read(args: string[], env: NodeJS.ProcessEnv): Setting {
-  const options = Object.fromEntries(
-    Object.entries(MIGRATE_FLAGS).map(([name, { placeholder }]) => [
-      name,
-      { type: placeholder === undefined ? ('boolean' as const) : ('string' as const) },
-    ]),
-  )
-  let given: Record<string, string | boolean | undefined>
-  try {
-    given = parseArgs({ args, options }).values
-  } catch (error) {
-    throw new ConfigError((error as Error).message)
-  }
+  const given = readFlags(args, MIGRATE_FLAGS).values
   const text = (name: string): string | undefined => given[name] as string | undefined
   const from = placeOf('from', text('from') ?? env.TOKEN_ORCHESTRATOR_FROM, text('from-prefix'))
   const to = placeOf('to', text('to') ?? env.TOKEN_ORCHESTRATOR_TO, text('to-prefix'))

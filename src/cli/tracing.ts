@@ -1,6 +1,6 @@
 /** Traces by OpenTelemetry, where its variables in the environment ask for them. */
 import type { Sampler, TracerProvider } from '@opentelemetry/sdk-trace'
-import { ConfigError } from '../config.ts'
+import { ConfigError } from './config-error.ts'
 import type { TracedRequest } from '../http/tracing.ts'
 import type { Log } from '../log.ts'
 import { version } from '../version.ts'

@@ -1,7 +1,8 @@
 /** Every setting with every kind of wrong value, as flag and as environment variable. */
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { ConfigError, readConfig, settingsHelp } from '../../src/config.ts'
+import { ConfigError } from '../../src/cli/config-error.ts'
+import { readConfig, settingsHelp } from '../../src/cli/config.ts'
 
 /** Every flag of `serve` with what it must not be. */
 const WRONG_VALUES: Record<string, string[]> = {

@@ -275,7 +275,7 @@ suite('what is refused', () => {
       2,
       /--from is a directory/,
     ],
-    ['an unknown option', () => ['--form', SOURCE], 2, /--form/],
+    ['an unknown option', () => ['--form', SOURCE], 2, /"--form": did you mean "--from"/],
     [
       'a directory without data',
       () => ['--from', join(FOLDER, 'nothing'), '--to', redis.url],

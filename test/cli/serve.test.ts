@@ -55,7 +55,7 @@ suite('settings', { concurrency: 2 }, () => {
   })
 
   const misunderstood: [name: string, args: string[], named: string][] = [
-    ['an unknown flag', ['serve', '--prot', '1'], '--prot'],
+    ['an unknown flag', ['serve', '--prot', '1'], '"--prot": did you mean "--port"?'],
     ['a short flag', ['serve', '-p', '1'], '-p'],
     ['a stray word', ['serve', 'now'], 'now'],
     ['a flag without its value', ['serve', '--port'], '--port'],

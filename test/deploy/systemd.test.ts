@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { readConfig } from '../../src/config.ts'
+import { readConfig } from '../../src/cli/config.ts'
 import { Command, listeningPort, MAIN, ROOT } from '../support/command.ts'
 import { isRoot, needTool, run } from '../support/tools.ts'
 

@@ -1,6 +1,6 @@
 /** The command `completion`: writes what makes a shell complete all the others. */
-import { ConfigError } from '../../config.ts'
-import { suggestion } from '../remote/suggest.ts'
+import { ConfigError } from '../config-error.ts'
+import { suggestion } from '../suggest.ts'
 import { bashScript } from './bash.ts'
 import { fishScript } from './fish.ts'
 import { type Shape, type Step, stepsOf } from './shape.ts'

@@ -1,5 +1,5 @@
 /** What a shell has to know of a command to complete it. */
-import type { Flag } from '../remote/command.ts'
+import type { Flag } from '../flags.ts'
 
 export interface Shape {
   /** As `pools create`. */

@@ -1,4 +1,4 @@
-import type { Flag } from '../remote/command.ts'
+import type { Flag } from '../flags.ts'
 import {
   argumentsOf,
   type Kind,

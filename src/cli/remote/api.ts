@@ -1,7 +1,7 @@
 /** A running server, as the commands ask it. */
 import { type Problem, ProblemError, UnreachableError } from '../../client/errors.ts'
 import { type Answer, type Asking, Transport } from '../../client/transport.ts'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
 import { readToken } from '../files.ts'
 
 const DEFAULT_URL = 'http://127.0.0.1:3000'
@@ -25,6 +25,7 @@ export class ApiError extends Error {
 /** What to do at the command line, in place of what the server would say to a program. */
 const HINTS: Record<string, string> = {
   access_token_required: 'Name a file with --token-file, or set TOKEN_ORCHESTRATOR_TOKEN.',
+  pool_not_found: 'Make it by pools create, or correct its name.',
   pool_not_empty: 'Say --force to delete its keys too.',
 }
 

@@ -1,14 +1,14 @@
 /** Pools as a file says: what differs is made or changed, and nothing is deleted. */
 import { readFileSync } from 'node:fs'
 import { text as textOf } from 'node:stream/consumers'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
 import { DEFAULT_POLICY, type Policy, POOL_NAME } from '../../engine/policy.ts'
 import type { Pool } from '../../http/contract/pools.ts'
 import { path } from './api.ts'
 import type { Call, Command } from './command.ts'
 import { type Style, styledText } from './output.ts'
 import { POLICY_FIELDS, policyText, readPolicy } from './policy.ts'
-import { suggestion } from './suggest.ts'
+import { suggestion } from '../suggest.ts'
 
 export const apply: Command = {
   usage: '',

@@ -1,20 +1,9 @@
 /** Commands that ask a running server: how they are described, read from a command line and shown in the help. */
-import { parseArgs } from 'node:util'
-import { ConfigError } from '../../config.ts'
+import { columns, type Flag, flagsHelp, readFlags } from '../flags.ts'
+import { ConfigError } from '../config-error.ts'
 import { Api } from './api.ts'
 import { Output } from './output.ts'
-import { suggestion } from './suggest.ts'
-
-export interface Flag {
-  /** What stands for the value in the help; none: the flag is a switch. */
-  placeholder?: string
-  short?: string
-  /** It may be given more than once. */
-  multiple?: true
-  /** What it may be, where that is a few words. */
-  words?: readonly string[]
-  help: string
-}
+import { suggestion } from '../suggest.ts'
 
 /** What a command line says. */
 export interface Call {
@@ -87,8 +76,7 @@ export async function runCommand(
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   const flags = flagsOf(command)
-  const { values, words } = read(args, flags, command.usage)
-  checkWords(command.usage, words)
+  const { values, words } = readFlags(args, flags, command.usage)
   for (const [flag, { words: known }] of Object.entries(flags)) {
     if (known === undefined) continue
     const given = [values[flag] ?? []].flat().map(String)
@@ -109,50 +97,6 @@ export async function runCommand(
   return (await command.run(call)) ?? 0
 }
 
-type Values = ReturnType<typeof parseArgs>['values']
-
-function read(
-  args: string[],
-  flags: Record<string, Flag>,
-  usage: string,
-): { values: Values; words: string[] } {
-  const options = Object.fromEntries(
-    Object.entries(flags).map(([name, { placeholder, short, multiple = false }]) => [
-      name,
-      {
-        type: placeholder === undefined ? ('boolean' as const) : ('string' as const),
-        multiple,
-        ...(short === undefined ? {} : { short }),
-      },
-    ]),
-  )
-  try {
-    const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
-    return { values, words: positionals }
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? []
-    if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined)
-      throw new ConfigError(message.split('. ')[0])
-    const isWord = usage.split(/\W+/).includes(unknown.toUpperCase())
-    const near = isWord
-      ? `: it takes ${usage}, without "--${unknown}"`
-      : suggestion(unknown, Object.keys(flags), '--')
-    throw new ConfigError(`unknown option "--${unknown}"${near}`)
-  }
-}
-
-function checkWords(usage: string, words: string[]): void {
-  const wanted = usage === '' ? [] : usage.split(' ')
-  const missing = wanted[words.length]
-  if (missing !== undefined && !missing.startsWith('[')) {
-    throw new ConfigError(`${missing.replace('...', '')} is missing: it takes ${usage}`)
-  }
-  if (words.length <= wanted.length || wanted.at(-1)?.includes('...') === true) return
-  const extra = words[wanted.length]!
-  throw new ConfigError(`unexpected "${extra}": it takes ${usage === '' ? 'no arguments' : usage}`)
-}
-
 export function groupHelp(name: string, group: Group, args: string[]): string {
   const command = args.find((arg) => Object.hasOwn(group.commands, arg))
   if (command !== undefined) return commandHelp(`${name} ${command}`, group.commands[command]!)
@@ -171,17 +115,4 @@ export function commandHelp(name: string, command: Command): string {
   const about = more === undefined ? '' : `\n${more}\n`
   const head = `Usage: token-orchestrator ${name} ${usage}`.trimEnd()
   return `${head} [options]\n\n${summary}.\n${about}\n${flagsHelp(flagsOf(command))}\n`
-}
-
-export function flagsHelp(flags: Record<string, Flag>): string {
-  const rows = Object.entries(flags).map(([flag, { placeholder, short, words, help }]) => [
-    `${short === undefined ? '' : `-${short}, `}--${flag} ${placeholder ?? ''}`.trimEnd(),
-    words === undefined ? help : `${help}: ${words.join(', ')}`,
-  ])
-  return columns(rows)
-}
-
-function columns(rows: string[][]): string {
-  const width = Math.max(...rows.map(([left]) => left!.length))
-  return rows.map(([left, right]) => `  ${left!.padEnd(width)}  ${right!}`).join('\n')
 }

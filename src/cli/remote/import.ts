@@ -4,12 +4,13 @@ import { extname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough, type Readable } from 'node:stream'
 import { CsvError, parse } from 'csv-parse'
-import { ConfigError, durationMs } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
+import { durationMs } from '../config.ts'
 import type { NewKey } from '../../http/contract/keys.ts'
 import { Bar } from './bar.ts'
 import { ApiError, path } from './api.ts'
 import type { Call } from './command.ts'
-import { suggestion } from './suggest.ts'
+import { suggestion } from '../suggest.ts'
 
 export const FORMATS = ['csv', 'ndjson', 'text'] as const
 type Format = (typeof FORMATS)[number]

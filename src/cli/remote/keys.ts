@@ -1,11 +1,12 @@
 import { createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
 import { STATE_NAMES } from '../../engine/rows.ts'
 import type { HistoryEntry, Key } from '../../http/contract/keys.ts'
 import { path } from './api.ts'
-import type { Call, Flag, Group } from './command.ts'
+import type { Call, Group } from './command.ts'
+import type { Flag } from '../flags.ts'
 import { FORMATS, importKeys } from './import.ts'
 import { type Cell, stateCell } from './output.ts'
 import { limitOf, LIMIT_FLAGS, secretWords } from './words.ts'
@@ -168,7 +169,7 @@ async function create({ api, out, text, words: [pool] }: Call): Promise<undefine
   const count = text('count') ?? '1'
   const prefix = text('prefix')
   if (!/^[1-9]\d{0,7}$/.test(count))
-    throw new ConfigError(`--count must be a whole number, not "${count}"`)
+    throw new ConfigError(`--count must be a whole number from 1, not "${count}"`)
   for (let left = Number(count); left > 0; left -= AT_A_TIME) {
     const some = { count: Math.min(left, AT_A_TIME), ...(prefix === undefined ? {} : { prefix }) }
     const { keyIds } = await api.ask<{ keyIds: string[] }>(

@@ -1,8 +1,9 @@
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
 import { OUTCOMES } from '../../engine/transitions.ts'
 import type { HeldLease, Lease } from '../../http/contract/leases.ts'
 import { path } from './api.ts'
-import type { Call, Flag, Group } from './command.ts'
+import type { Call, Group } from './command.ts'
+import type { Flag } from '../flags.ts'
 import { durationOf, LIMIT_FLAGS, limitOf, secretWords } from './words.ts'
 
 const TTL: Record<string, Flag> = {

@@ -1,8 +1,10 @@
 /** Policies as people write them: `--lease-ttl 5m`, and the same in a file. */
-import { ConfigError, durationMs } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
+import { durationMs } from '../config.ts'
 import { DEFAULT_POLICY, type Policy } from '../../engine/policy.ts'
-import type { Call, Flag } from './command.ts'
-import { suggestion } from './suggest.ts'
+import type { Call } from './command.ts'
+import type { Flag } from '../flags.ts'
+import { suggestion } from '../suggest.ts'
 
 type Field = keyof Policy
 

@@ -1,6 +1,6 @@
 import type { Policy } from '../../engine/policy.ts'
 import type { Pool, ShownPool } from '../../http/contract/pools.ts'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
 import { path } from './api.ts'
 import type { Call, Group } from './command.ts'
 import { apply } from './apply.ts'

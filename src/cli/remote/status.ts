@@ -1,6 +1,6 @@
 /** What a server and its pools are at, once or all the time. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
 import type { Pool, ShownPool } from '../../http/contract/pools.ts'
 import { type Api, ApiError, path } from './api.ts'
 import type { Call, Command } from './command.ts'

@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../config-error.ts'
 import type { AccessToken } from '../../http/contract/tokens.ts'
 import { SCOPES } from '../../service/scopes.ts'
 import { path } from './api.ts'

@@ -1,7 +1,9 @@
 /** Arguments and flags that many commands have. */
 import { text as textOf } from 'node:stream/consumers'
-import { ConfigError, durationMs } from '../../config.ts'
-import type { Call, Flag } from './command.ts'
+import { ConfigError } from '../config-error.ts'
+import { durationMs } from '../config.ts'
+import type { Call } from './command.ts'
+import type { Flag } from '../flags.ts'
 
 const DEFAULT_LIMIT = 100
 
@@ -18,7 +20,7 @@ export function limitOf({ text, isSet, out }: Call): number {
   }
   if (given === undefined) return out.json ? Infinity : DEFAULT_LIMIT
   if (/^[1-9]\d{0,8}$/.test(given)) return Number(given)
-  throw new ConfigError(`--limit must be a whole number, not "${given}"`)
+  throw new ConfigError(`--limit must be a whole number from 1, not "${given}"`)
 }
 
 /** The words, with the lines of stdin in place of a `-`: what is secret need not be an argument. */

@@ -3,10 +3,11 @@
  * its line in the help.
  */
 import { isIP, isIPv4 } from 'node:net'
-import { parseArgs } from 'node:util'
-import { MAX_SLOTS } from './engine/key-index.ts'
-import { MAX_DURATION_MS, MAX_KEYS_PER_POOL } from './engine/policy.ts'
-import { LOG_LEVELS, type LogLevel } from './log.ts'
+import { MAX_SLOTS } from '../engine/key-index.ts'
+import { MAX_DURATION_MS, MAX_KEYS_PER_POOL } from '../engine/policy.ts'
+import { LOG_LEVELS, type LogLevel } from '../log.ts'
+import { ConfigError } from './config-error.ts'
+import { type Flag, readFlags } from './flags.ts'
 
 /** What a change survives once it is answered: a crash of the machine, or of the process only. */
 const DURABILITIES = ['fsync', 'os'] as const
@@ -43,9 +44,6 @@ export interface Config {
   /** Its first line is the secret of an admin. */
   adminTokenFile: string | undefined
 }
-
-/** A wrong setting, in words for the person who gave it. */
-export class ConfigError extends Error {}
 
 interface Kind<T> {
   /** Completes "<flag> must be ...". */
@@ -231,7 +229,7 @@ type Flags = Record<string, string | boolean | undefined>
  * @throws ConfigError on anything unknown, out of range or contradictory.
  */
 export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config {
-  const flags = readFlags(args)
+  const flags = readFlags(args, settingFlags()).values as Flags
   const entries = SETTING_ENTRIES.map(([name, setting]) => [name, readSetting(setting, flags, env)])
   const config = Object.fromEntries(entries) as Config
   const { host, tlsCert, tlsKey, behindProxy, redis, memory } = config
@@ -248,18 +246,6 @@ export function readConfig(args: string[], env: NodeJS.ProcessEnv): Config {
     )
   }
   return config
-}
-
-function readFlags(args: string[]): Flags {
-  const options: Record<string, { type: 'string' | 'boolean' }> = {}
-  for (const [, { flag, placeholder }] of SETTING_ENTRIES) {
-    options[flag] = { type: placeholder === undefined ? 'boolean' : 'string' }
-  }
-  try {
-    return parseArgs({ args, options }).values
-  } catch (error) {
-    throw new ConfigError((error as Error).message)
-  }
 }
 
 function readSetting(setting: Setting<unknown>, flags: Flags, env: NodeJS.ProcessEnv): unknown {
@@ -291,14 +277,8 @@ function variableOf(flag: string): string {
   return `TOKEN_ORCHESTRATOR_${flag.toUpperCase().replaceAll('-', '_')}`
 }
 
-interface Described {
-  placeholder?: string
-  words?: readonly string[]
-  help: string
-}
-
 /** The settings by their flags. */
-export function settingFlags(): Record<string, Described> {
+export function settingFlags(): Record<string, Flag> {
   return Object.fromEntries(SETTING_ENTRIES.map(([, setting]) => [setting.flag, setting]))
 }
 

@@ -1,0 +1,2 @@
+/** A wrong setting or command line, in words for the person who gave it. */
+export class ConfigError extends Error {}
