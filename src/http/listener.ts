@@ -2,10 +2,9 @@
 import {
   createServer as createHttpServer,
   type IncomingMessage,
-  type OutgoingHttpHeaders,
   type RequestListener,
   type Server,
-  ServerResponse,
+  type ServerResponse,
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { type ErrorCode, ERRORS } from '../engine/errors.ts'
@@ -13,6 +12,7 @@ import { refuseTunnel } from './broken-request.ts'
 import { whyNotLocal } from './guard.ts'
 import { Pipelining } from './pipelining.ts'
 import { problem, PROBLEM_TYPE } from './problem.ts'
+import { JoinedResponse } from './response.ts'
 
 export const MAX_HEADER_BYTES = 8 * 1024
 const MAX_HEADERS = 500
@@ -32,19 +32,6 @@ const BACKLOG = 4096
 const DRAIN_MS = 10_000
 
 const MEDIA_TYPE = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(;|$)/
-
-/**
- * Every answer says that it must not be kept. (`setHeader` would cost a fifth of a request.) Nobody here
- * names a reason phrase.
- */
-class UncachedResponse extends ServerResponse {
-  override writeHead(status: number, headers?: unknown): this {
-    return super.writeHead(status, {
-      ...(headers as OutgoingHttpHeaders | undefined),
-      'cache-control': 'no-store',
-    })
-  }
-}
 
 /** A certificate and its key, in PEM. */
 export interface Tls {
@@ -68,7 +55,7 @@ export function createListener(
   }
   const scheme = tls === null ? 'http' : 'https'
   const options = {
-    ServerResponse: UncachedResponse,
+    ServerResponse: JoinedResponse,
     requireHostHeader: false, // that is seen to here
     joinDuplicateHeaders: true, // two hosts are none
     maxHeaderSize: MAX_HEADER_BYTES,

@@ -25,6 +25,11 @@ export function lastOwed(socket: Socket): ServerResponse | undefined {
   return owed.get(socket)?.findLast(({ req, closed }) => req.complete && !closed)
 }
 
+/** Whether another request has come behind this one on its connection. */
+export function owesMore(answer: ServerResponse): boolean {
+  return owed.get(answer.req.socket)?.at(-1) !== answer
+}
+
 export class Pipelining {
   /** Work on requests whose turn has come, oldest first. */
   readonly #waiting: (() => void)[] = []
