@@ -7,7 +7,7 @@ import { MAX_SLOTS } from '../engine/key-index.ts'
 import { MAX_DURATION_MS, MAX_KEYS_PER_POOL } from '../engine/policy.ts'
 import { LOG_LEVELS, type LogLevel } from '../log.ts'
 import { ConfigError } from './config-error.ts'
-import { type Flag, readFlags } from './flags.ts'
+import { columns, type Flag, readFlags } from './flags.ts'
 
 /** What a change survives once it is answered: a crash of the machine, or of the process only. */
 const DURABILITIES = ['fsync', 'os'] as const
@@ -286,12 +286,10 @@ export function settingFlags(): Record<string, Flag> {
 export function settingsHelp(): string {
   const rows = SETTING_ENTRIES.map(([, { flag, placeholder, fallback, help }]) =>
     placeholder === undefined
-      ? { left: `--${flag}`, right: help }
-      : { left: `--${flag} ${placeholder}`, right: `${help} (${fallback})` },
+      ? [`--${flag}`, help]
+      : [`--${flag} ${placeholder}`, `${help} (${fallback})`],
   )
-  rows.push({ left: '--help', right: 'show this text' })
-  const width = Math.max(...rows.map(({ left }) => left.length))
-  return rows.map(({ left, right }) => `  ${left.padEnd(width)}  ${right}`).join('\n')
+  return columns([...rows, ['--help', 'show this text']])
 }
 
 function wholeNumber(least: number, most: number): Kind<number> {
