@@ -11,7 +11,7 @@ import {
 } from './contract/classic.ts'
 import { repeatableOf } from './idempotency.ts'
 import { iso, isoOrNull } from './instants.ts'
-import { sendJson } from './json.ts'
+import { asJson } from './json.ts'
 import { sendProblem, setRetryAfter } from './problem.ts'
 
 /** The pool is `default`, or none to whom it is hidden. */
@@ -108,25 +108,26 @@ export function classicCreateRoute(app: FastifyInstance, orchestrator: Orchestra
       const { keyIds } = created
       const keyId = keyIds[0]!
       const body: Created = { keyId, key_id: keyId, ...(count === undefined ? {} : { keyIds }) }
-      return reply.code(201).header('location', `/keys/${keyId}`).send(body)
+      reply.code(201).header('location', `/keys/${keyId}`)
+      return body
     },
   })
 }
 
-function empty(reply: FastifyReply): FastifyReply {
-  return sendJson(reply, '{}')
+function empty(reply: FastifyReply): string {
+  return asJson(reply, '{}')
 }
 
-function notFound(reply: FastifyReply): FastifyReply {
+function notFound(reply: FastifyReply): string {
   return empty(reply.code(404))
 }
 
 /** To the classic API what cannot be done to a key is a key that is not there; a full disk is not that. */
-function refused(reply: FastifyReply, { code }: Refusal): FastifyReply {
+function refused(reply: FastifyReply, { code }: Refusal): FastifyReply | string {
   return code === 'storage_full' ? sendProblem(reply, code) : notFound(reply)
 }
 
-function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply {
+function nothingToDraw(reply: FastifyReply, refusal: Refusal): FastifyReply | string {
   setRetryAfter(reply, refusal)
   return refused(reply, refusal)
 }

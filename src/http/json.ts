@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 
-/** Sends what is JSON text already, past the serialiser. */
-export function sendJson(reply: FastifyReply, text: string): FastifyReply {
-  return reply.type('application/json; charset=utf-8').send(text)
+/** For a handler to return: what is JSON text already goes past the serialiser. */
+export function asJson(reply: FastifyReply, text: string): string {
+  reply.type('application/json; charset=utf-8')
+  return text
 }

@@ -4,6 +4,8 @@ import { owesMore } from './pipelining.ts'
 
 /** No answer waits for more others than these: about a millisecond. */
 const MOST_UNSENT = 64
+/** In seconds, what clients are told of how long an idle connection is kept for sure. */
+const KEEP_ALIVE_S = 72
 
 let unsent: (() => void)[] = []
 
@@ -12,15 +14,21 @@ let unsent: (() => void)[] = []
  * requests each write would wake a client that has gone to sleep again, which takes longer than the request.
  */
 export class JoinedResponse extends ServerResponse {
+  /** Whether the server takes no more connections: then this one ends with its answer. */
+  isClosing = (): boolean => false
+
   /**
-   * Every answer says that it must not be kept. (`setHeader` would cost a fifth of a request.) Nobody here names a
-   * reason phrase.
+   * Says that the answer must not be stored, and how long its connection is kept. (`setHeader` would cost a fifth of a
+   * request.) Nobody here names a reason phrase.
    */
   override writeHead(status: number, headers?: unknown): this {
-    return super.writeHead(status, {
+    if (this.isClosing()) this.shouldKeepAlive = false
+    const all: OutgoingHttpHeaders = {
       ...(headers as OutgoingHttpHeaders | undefined),
       'cache-control': 'no-store',
-    })
+    }
+    if (this.shouldKeepAlive) all['keep-alive'] = `timeout=${KEEP_ALIVE_S}`
+    return super.writeHead(status, all)
   }
 
   override end(...args: unknown[]): this {

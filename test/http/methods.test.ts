@@ -19,6 +19,25 @@ test('bodies are ignored where none is read', async () => {
   }
 })
 
+test('a type without a body is no type', async () => {
+  await using server = await TestServer.start()
+  const statuses = {
+    'POST /keys': 201,
+    'GET /keys': 200,
+    'POST /v1/pools/default/leases': 429,
+    'POST /v1/pools/default/batch': 400,
+    'POST /v1/introspect': 400,
+    'PATCH /v1/pools/default': 400,
+  }
+  for (const [route, status] of Object.entries(statuses)) {
+    for (const type of ['application/json', 'application/x-www-form-urlencoded', 'gar bage']) {
+      const head = `${route} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`
+      const answer = await exchange(server.port, `${head}Content-Type: ${type}\r\n\r\n`)
+      assert(answer.startsWith(`HTTP/1.1 ${status} `), `${route} ${type}: ${answer}`)
+    }
+  }
+})
+
 suite('any method on any path', () => {
   const allowed: [string, string[]][] = [
     ['/keys', ['GET', 'POST']],

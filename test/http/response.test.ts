@@ -80,6 +80,27 @@ suite('answers', () => {
     assert(most > 32 && most <= 64, String(most))
   })
 
+  test('say how long an idle connection is kept, or close it where the server closes', async () => {
+    let closing: Promise<void> | undefined
+    let server!: Server
+    await serving(
+      ({ url }, response) => {
+        if (url === '/last') closing = drain(server)
+        response.end('done')
+      },
+      async (serving) => {
+        server = serving
+        const [kept] = await askAll(server, [REQUEST], 1)
+        assert.match(kept!, /\r\nConnection: keep-alive\r\n/)
+        assert.match(kept!, /\r\nkeep-alive: timeout=72\r\n/)
+        const [last] = await askAll(server, [REQUEST.replace('/', '/last')], 1)
+        assert.match(last!, /\r\nConnection: close\r\n/)
+        assert.doesNotMatch(last!, /keep-alive/)
+        await closing
+      },
+    )
+  })
+
   test('of requests that did not wait come in their order, each with its own', async () => {
     const paths = Array.from({ length: 20 }, (_, at) => `/${at}`)
     const text = paths.map((path) => REQUEST.replace('/', path)).join('')

@@ -8,7 +8,7 @@ import { whatIsMissing } from '../authorisation.ts'
 import { batch, type BatchBody, type BatchOperation, MAX_BATCH_LEASES } from '../contract/batch.ts'
 import { keys } from '../contract/keys.ts'
 import { leases } from '../contract/leases.ts'
-import { sendJson } from '../json.ts'
+import { asJson } from '../json.ts'
 import { malformed, sendProblem, sendRefusal } from '../problem.ts'
 import { type Values, writeResults } from './batch-answer.ts'
 import { repeatableOf } from '../idempotency.ts'
@@ -53,7 +53,7 @@ export function batchRoutes(app: FastifyInstance, orchestrator: Orchestrator): v
               mayDo(operation) ? inOrder.next().value! : lackOfScope(operation),
             )
       const values = await openValues(orchestrator, pool, results)
-      return sendJson(reply, writeResults(operations, results, values, orchestrator.now()))
+      return asJson(reply, writeResults(operations, results, values, orchestrator.now()))
     },
   })
 }

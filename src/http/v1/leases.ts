@@ -15,7 +15,7 @@ import {
 } from '../contract/leases.ts'
 import { pageLimit } from '../contract/common.ts'
 import { iso } from '../instants.ts'
-import { sendJson } from '../json.ts'
+import { asJson } from '../json.ts'
 import { sendRefusal } from '../problem.ts'
 import { repeatableOf } from '../idempotency.ts'
 import { writeLease, writeReleased } from './lease-answer.ts'
@@ -57,7 +57,7 @@ export function leaseRoutes(
       }
       const told = await tell(pool, lease) // where that fails there is no lease
       reply.code(201).header('location', `/v1/pools/${pool}/leases/${lease.leaseId}`)
-      return sendJson(reply, told)
+      return asJson(reply, told)
     },
   })
 
@@ -94,7 +94,7 @@ export function leaseRoutes(
       const { pool, leaseId } = request.params
       const [shown] = await orchestrator.run(pool, [{ op: 'showLease', leaseId }])
       if (isRefusal(shown)) return sendRefusal(reply, shown)
-      return sendJson(reply, await tell(pool, shown.lease))
+      return asJson(reply, await tell(pool, shown.lease))
     },
   })
 
@@ -104,7 +104,7 @@ export function leaseRoutes(
       const { pool, leaseId } = request.params
       const [renewed] = await orchestrator.run(pool, [{ op: 'renew', leaseId, ...request.body }])
       if (isRefusal(renewed)) return sendRefusal(reply, renewed)
-      return sendJson(reply, await tell(pool, renewed.lease))
+      return asJson(reply, await tell(pool, renewed.lease))
     },
   })
 
@@ -114,7 +114,7 @@ export function leaseRoutes(
       const { pool, leaseId } = request.params
       const [released] = await orchestrator.run(pool, [{ op: 'release', leaseId, ...request.body }])
       if (isRefusal(released)) return sendRefusal(reply, released)
-      return sendJson(reply, `{${writeReleased(released)}}`)
+      return asJson(reply, `{${writeReleased(released)}}`)
     },
   })
 }
