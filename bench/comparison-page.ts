@@ -195,8 +195,8 @@ With few keys, batches and workers are fewer, so that nobody finds the pool empt
 
 ## What this does not say
 
-- The machine decides more than it should. On 2026-11-26 an AMD EPYC gave 0.77, 0.53, 7.9, 5.4 and 4.0 for the first five aims, with 84 thousand a second of bare node:http; an Intel Xeon,
-  hours later and with a server that had become quicker, 0.46, 0.38, 6.0, 3.6 and 3.1, with 58 thousand: Node lost a third there, and Redis nothing.
+- The machine decides more than it should. On 2026-11-26 an AMD EPYC gave 0.77, 0.53, 7.9, 5.4 and 4.0 for the first five aims, with 84 thousand a second of bare node:http. An Intel Xeon,
+  hours later and with a server that had become quicker, gave 0.46, 0.38, 6.0, 3.6 and 3.1, with 58 thousand; and with one that had become quicker again 0.53, 0.39, 5.5, 4.0 and 3.3, with 70.
 - One machine, loopback, no TLS, no access tokens. Over a real network all that ask for one key at a time are closer together.
 - The load is one process on one core. Where it was at work for nearly all of its time (\`load at work\` near 1) it is what was measured, and the server could do more.
 - One core for each server. PostgreSQL, and this server's journal, would use more; Redis and beanstalkd hardly.

@@ -203,7 +203,10 @@ interface Invalid {
   instancePath: string
   params: Record<string, unknown>
   data?: unknown
-  parentSchema?: { description?: string }
+  parentSchema?: {
+    description?: string
+    oneOf?: { properties: Record<string, { const?: unknown }> }[]
+  }
 }
 
 /** The message names the place; what it leaves out is added. */
@@ -213,19 +216,23 @@ function whatIsInvalid({ message, validation, validationContext }: FastifyError)
     return `The body is missing: ${message}.`
   if (keyword === 'pattern' && parentSchema?.description !== undefined)
     return `${message} (${parentSchema.description}).`
-  if (keyword === 'enum') {
-    const values = (params.allowedValues as unknown[]).map((value) => JSON.stringify(value))
-    return `${message}: ${values.join(', ')}.`
-  }
+  if (keyword === 'enum') return `${message}: ${quoted(params.allowedValues as unknown[])}.`
   if (keyword === 'additionalProperties') return `${message}${named(params.additionalProperty)}.`
-  if (keyword === 'discriminator' && typeof params.tagValue === 'string')
-    return `${message}${named(params.tagValue)}.`
+  if (keyword === 'discriminator') {
+    const { tag, tagValue } = params as { tag: string; tagValue: unknown }
+    const allowed = parentSchema!.oneOf!.map(({ properties }) => properties[tag]!.const)
+    return `body${instancePath}/${tag} must be one of ${quoted(allowed)}${named(tagValue, ', not')}.`
+  }
   return `${message}.`
 }
 
+function quoted(values: unknown[]): string {
+  return values.map((value) => JSON.stringify(value)).join(', ')
+}
+
 /** Quotes what may be a typo, and not what may be a secret in the wrong place. */
-function named(word: unknown): string {
-  return FIELD.test(String(word)) ? `: "${String(word)}"` : ''
+function named(word: unknown, before = ':'): string {
+  return typeof word === 'string' && FIELD.test(word) ? `${before} "${word}"` : ''
 }
 
 function refuseOtherMethods(app: FastifyInstance, url: string, methods: string[]): void {
