@@ -14,7 +14,7 @@ let unsent: (() => void)[] = []
  * requests each write would wake a client that has gone to sleep again, which takes longer than the request.
  */
 export class JoinedResponse extends ServerResponse {
-  /** Whether the server takes no more connections: then this one ends with its answer. */
+  /** Whether the server takes no more connections: then this one ends with the last answer that it is owed. */
   isClosing = (): boolean => false
 
   /**
@@ -22,7 +22,7 @@ export class JoinedResponse extends ServerResponse {
    * request.) Nobody here names a reason phrase.
    */
   override writeHead(status: number, headers?: unknown): this {
-    if (this.isClosing()) this.shouldKeepAlive = false
+    if (this.isClosing() && !owesMore(this)) this.shouldKeepAlive = false
     const all: OutgoingHttpHeaders = {
       ...(headers as OutgoingHttpHeaders | undefined),
       'cache-control': 'no-store',
