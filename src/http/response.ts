@@ -7,6 +7,8 @@ const MOST_UNSENT = 64
 /** In seconds, what clients are told of how long an idle connection is kept for sure. */
 const KEEP_ALIVE_S = 72
 
+const NEVER = (): boolean => false
+
 let unsent: (() => void)[] = []
 
 /**
@@ -15,7 +17,7 @@ let unsent: (() => void)[] = []
  */
 export class JoinedResponse extends ServerResponse {
   /** Whether the server takes no more connections: then this one ends with the last answer that it is owed. */
-  isClosing = (): boolean => false
+  isClosing = NEVER
 
   /**
    * Says that the answer must not be stored, and how long its connection is kept. (`setHeader` would cost a fifth of a
